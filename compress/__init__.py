@@ -1,0 +1,1 @@
+"""compress: policy -> smaller policy (prune, factorize, quantize, distill, heal)."""

@@ -1,0 +1,1 @@
+"""export: policy + target -> artifact (ONNX, ONNX Runtime, C)."""

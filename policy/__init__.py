@@ -1,0 +1,7 @@
+"""policy: the noun that every room hands on (contract, network, bundle, adopted foreign checkpoints)."""
+
+from .bundle import Policy
+from .contract import Action, Contract, Normalizer, Observation, Provenance, Timing
+from .golden import Golden
+
+__all__ = ["Action", "Contract", "Golden", "Normalizer", "Observation", "Policy", "Provenance", "Timing"]

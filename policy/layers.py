@@ -1,0 +1,224 @@
+"""Layers: the plain, serialisable description of a network, in the order in which data flows.
+
+A network is a tuple of layers. Weights live beside it in a dict of numpy arrays named
+``LAYER.tensor``; every shape below is row-major, outputs first, as in torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import ConfigDict, Field, TypeAdapter
+from pydantic.dataclasses import dataclass
+
+from ..errors import BadInput
+from .contract import StateTensor
+
+STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=64)]
+Size = Annotated[int, Field(gt=0, le=1_000_000)]
+Bits = Literal[8, 32]
+
+ActivationName = Literal["tanh", "relu", "elu", "silu", "sigmoid", "softsign", "leaky_relu"]
+
+
+@dataclass(frozen=True, config=STRICT)
+class Linear:
+    """y = x W^T + b. Tensors: weight [out, in], bias [out] if ``bias``."""
+
+    name: Name
+    """Prefix of its tensors."""
+    in_size: Size
+    """Inputs."""
+    out_size: Size
+    """Outputs."""
+    bias: bool = True
+    """False: no bias tensor."""
+    weight_bits: Bits = 32
+    """8: weight is int8 [-127, 127], beside weight_scale float32 [out]: W = weight * scale per row."""
+    kind: Literal["linear"] = "linear"
+
+
+@dataclass(frozen=True, config=STRICT)
+class Activation:
+    """Elementwise function; no tensors."""
+
+    function: ActivationName
+    """silu(x) = x * sigmoid(x); softsign(x) = x / (1 + |x|)."""
+    alpha: float = 1.0
+    """elu: alpha * (exp(x) - 1) below zero; leaky_relu: slope below zero; unused elsewhere."""
+    kind: Literal["activation"] = "activation"
+
+
+@dataclass(frozen=True, config=STRICT)
+class LayerNorm:
+    """(x - mean) / sqrt(var + epsilon) * weight + bias over the vector. Tensors: weight [size], bias [size]."""
+
+    name: Name
+    """Prefix of its tensors."""
+    size: Size
+    """Length of the vector."""
+    epsilon: float = 1e-5
+    """Inside the square root, as in torch."""
+    kind: Literal["layer_norm"] = "layer_norm"
+
+
+@dataclass(frozen=True, config=STRICT)
+class Affine:
+    """y = scale * x + offset, elementwise. Tensors: scale [size], offset [size]."""
+
+    name: Name
+    """Prefix of its tensors."""
+    size: Size
+    """Length of the vector."""
+    kind: Literal["affine"] = "affine"
+
+
+@dataclass(frozen=True, config=STRICT)
+class Clip:
+    """y = min(max(x, low), high), elementwise; no tensors."""
+
+    low: float
+    """Lower bound."""
+    high: float
+    """Upper bound."""
+    kind: Literal["clip"] = "clip"
+
+
+@dataclass(frozen=True, config=STRICT)
+class Quantize:
+    """Activations rounded to an int8 grid: q = clip(round_half_even(x / scale) + zero_point, -128, 127); y = (q - zero_point) * scale."""
+
+    scale: Annotated[float, Field(gt=0)]
+    """Width of one step, in the unit of x."""
+    zero_point: Annotated[int, Field(ge=-128, le=127)]
+    """The integer that stands for x = 0."""
+    kind: Literal["quantize"] = "quantize"
+
+
+@dataclass(frozen=True, config=STRICT)
+class GRU:
+    """torch.nn.GRUCell. Tensors: weight_ih [3H, in], weight_hh [3H, H], bias_ih [3H], bias_hh [3H]; gates r, z, n.
+
+    r = sigmoid(.), z = sigmoid(.), n = tanh(W_in x + b_in + r * (W_hn h + b_hn)), h' = (1 - z) * n + z * h. State: NAME_h.
+    """
+
+    name: Name
+    """Prefix of its tensors and of its state."""
+    in_size: Size
+    """Inputs."""
+    hidden_size: Size
+    """H; also the number of outputs."""
+    weight_bits: Bits = 32
+    """8: both weights are int8 with weight_ih_scale [3H] and weight_hh_scale [3H]."""
+    kind: Literal["gru"] = "gru"
+
+
+@dataclass(frozen=True, config=STRICT)
+class LSTM:
+    """torch.nn.LSTMCell. Tensors: weight_ih [4H, in], weight_hh [4H, H], bias_ih [4H], bias_hh [4H]; gates i, f, g, o.
+
+    c' = sigmoid(f) * c + sigmoid(i) * tanh(g), h' = sigmoid(o) * tanh(c'). State: NAME_h, NAME_c.
+    """
+
+    name: Name
+    """Prefix of its tensors and of its state."""
+    in_size: Size
+    """Inputs."""
+    hidden_size: Size
+    """H; also the number of outputs."""
+    weight_bits: Bits = 32
+    """8: both weights are int8 with weight_ih_scale [4H] and weight_hh_scale [4H]."""
+    kind: Literal["lstm"] = "lstm"
+
+
+Layer = Annotated[Linear | Activation | LayerNorm | Affine | Clip | Quantize | GRU | LSTM, Field(discriminator="kind")]
+Layers = tuple[Layer, ...]
+Weights = dict[str, np.ndarray]
+LAYERS: TypeAdapter[Layers] = TypeAdapter(Layers)
+
+
+def tensor_shapes(layer: Layer) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+    """Full tensor name -> (shape, dtype) that ``layer`` needs in the weights."""
+    f32, i8 = np.dtype(np.float32), np.dtype(np.int8)
+    shapes: dict[str, tuple[tuple[int, ...], np.dtype]] = {}
+
+    def matrix(name: str, rows: int, columns: int, bits: int) -> None:
+        shapes[f"{layer.name}.{name}"] = ((rows, columns), i8 if bits == 8 else f32)
+        if bits == 8:
+            shapes[f"{layer.name}.{name}_scale"] = ((rows,), f32)
+
+    if isinstance(layer, Linear):
+        matrix("weight", layer.out_size, layer.in_size, layer.weight_bits)
+        if layer.bias:
+            shapes[f"{layer.name}.bias"] = ((layer.out_size,), f32)
+    elif isinstance(layer, LayerNorm):
+        shapes |= {f"{layer.name}.{tensor}": ((layer.size,), f32) for tensor in ("weight", "bias")}
+    elif isinstance(layer, Affine):
+        shapes |= {f"{layer.name}.{tensor}": ((layer.size,), f32) for tensor in ("scale", "offset")}
+    elif isinstance(layer, GRU | LSTM):
+        rows = layer.hidden_size * (3 if isinstance(layer, GRU) else 4)
+        matrix("weight_ih", rows, layer.in_size, layer.weight_bits)
+        matrix("weight_hh", rows, layer.hidden_size, layer.weight_bits)
+        shapes |= {f"{layer.name}.{tensor}": ((rows,), f32) for tensor in ("bias_ih", "bias_hh")}
+    return shapes
+
+
+def state_of(layers: Layers) -> tuple[StateTensor, ...]:
+    """The recurrent tensors that a network carries, in layer order."""
+    state: list[StateTensor] = []
+    for layer in layers:
+        if isinstance(layer, GRU | LSTM):
+            state.append(StateTensor(f"{layer.name}_h", layer.hidden_size))
+        if isinstance(layer, LSTM):
+            state.append(StateTensor(f"{layer.name}_c", layer.hidden_size))
+    return tuple(state)
+
+
+def widths(layer: Layer) -> tuple[int | None, int | None]:
+    """(inputs, outputs) of a layer; None where it takes any width."""
+    if isinstance(layer, Linear):
+        return layer.in_size, layer.out_size
+    if isinstance(layer, LayerNorm | Affine):
+        return layer.size, layer.size
+    if isinstance(layer, GRU | LSTM):
+        return layer.in_size, layer.hidden_size
+    return None, None
+
+
+def check_network(
+    where: object, layers: Layers, weights: Mapping[str, np.ndarray], in_size: int, out_size: int
+) -> None:
+    """Refuse a network whose widths do not chain, whose tensors are missing, misshapen or not finite."""
+    width, names, wanted = in_size, set(), {}
+    for layer in layers:
+        takes, gives = widths(layer)
+        label = f"{layer.kind} {getattr(layer, 'name', '')}".strip()
+        if takes is not None and takes != width:
+            raise BadInput(where, expected=f"layer {label} to take {width} inputs", found=f"{takes}")
+        width = gives or width
+        if hasattr(layer, "name"):
+            if layer.name in names:
+                raise BadInput(where, expected="one layer per name", found=f"the name {layer.name!r} twice")
+            names.add(layer.name)
+        wanted |= tensor_shapes(layer)
+    if width != out_size:
+        raise BadInput(where, expected=f"{out_size} network outputs, as the action says", found=f"{width}")
+    for name, (shape, dtype) in wanted.items():
+        tensor = weights.get(name)
+        if tensor is None:
+            raise BadInput(where, expected=f"the tensor {name}", found="none")
+        if tensor.shape != shape or tensor.dtype != dtype:
+            raise BadInput(where, expected=f"{name} {dtype}{list(shape)}", found=f"{tensor.dtype}{list(tensor.shape)}")
+        if dtype.kind == "f" and not np.isfinite(tensor).all():
+            bad = int((~np.isfinite(tensor)).sum())
+            raise BadInput(
+                where,
+                expected=f"finite numbers in {name}",
+                found=f"{bad} NaN or infinite",
+                repair="Train or save the policy again",
+            )
+    if extra := sorted(set(weights) - set(wanted)):
+        raise BadInput(where, expected="only tensors that a layer uses", found=f"{', '.join(extra[:4])}")

@@ -1,0 +1,221 @@
+"""The torch twin of a policy: trainable, batched, and the float32 reference of every artifact."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .bundle import Policy
+from .contract import Action, Observation
+from .layers import (
+    GRU,
+    LSTM,
+    Activation,
+    Affine,
+    Clip,
+    Layer,
+    LayerNorm,
+    Layers,
+    Linear,
+    Quantize,
+    Weights,
+    tensor_shapes,
+)
+
+State = tuple[Tensor, ...]
+"""Recurrent tensors [B, size] in contract order; empty for feed-forward networks."""
+
+_ACTIVATIONS = {
+    "tanh": lambda x, _: torch.tanh(x),
+    "relu": lambda x, _: F.relu(x),
+    "elu": lambda x, alpha: F.elu(x, alpha),
+    "silu": lambda x, _: F.silu(x),
+    "sigmoid": lambda x, _: torch.sigmoid(x),
+    "softsign": lambda x, _: F.softsign(x),
+    "leaky_relu": lambda x, alpha: F.leaky_relu(x, alpha),
+}
+
+
+def _straight_through(rounded: Tensor, x: Tensor) -> Tensor:
+    """Value of ``rounded``, gradient of ``x`` (straight-through estimator, Bengio et al. 2013)."""
+    return x + (rounded - x).detach()
+
+
+def int8_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Symmetric per-row int8 grid: (q float [-127, 127], scale [rows])."""
+    scale = weight.detach().abs().amax(dim=1).clamp_min(1e-12) / 127
+    return torch.round(weight / scale[:, None]).clamp(-127, 127), scale
+
+
+class Network(nn.Module):
+    """The layers of a policy as torch parameters. Normalized observation [B, in] -> y [B, out].
+
+    Parameters keep their bundle names with "." as "__". int8 weights are trained as float32 on a
+    straight-through int8 grid, so ``to_weights`` gives back exactly what the forward pass used.
+    """
+
+    def __init__(self, layers: Layers, weights: Weights | None = None) -> None:
+        super().__init__()
+        self.layers = layers
+        self._int8: set[str] = set()
+        for layer in layers:
+            for name, (shape, dtype) in tensor_shapes(layer).items():
+                if name.endswith("_scale"):
+                    continue
+                if dtype == np.int8:
+                    self._int8.add(name)
+                self.register_parameter(name.replace(".", "__"), nn.Parameter(self._initial(layer, name, shape)))
+        if weights is not None:
+            self.load_weights(weights)
+
+    @staticmethod
+    def _initial(layer: Layer, name: str, shape: tuple[int, ...]) -> Tensor:
+        tensor = name.rpartition(".")[2]
+        if tensor in ("scale",) or (isinstance(layer, LayerNorm) and tensor == "weight"):
+            return torch.ones(shape)
+        if len(shape) == 2:
+            bound = 1 / np.sqrt(layer.hidden_size if isinstance(layer, GRU | LSTM) else shape[1])
+            return torch.empty(shape).uniform_(-bound, bound)
+        return torch.zeros(shape)
+
+    @torch.no_grad()
+    def load_weights(self, weights: Weights) -> None:
+        """Copy bundle tensors in; int8 tensors are dequantized onto their grid."""
+        for name, parameter in self.named_parameters():
+            key = name.replace("__", ".")
+            value = torch.from_numpy(np.ascontiguousarray(weights[key])).float()
+            if key in self._int8:
+                value = value * torch.from_numpy(weights[f"{key}_scale"])[:, None]
+            parameter.copy_(value)
+
+    @torch.no_grad()
+    def to_weights(self) -> Weights:
+        """Bundle tensors: float32, or int8 with float32 row scales."""
+        weights: Weights = {}
+        for name, parameter in self.named_parameters():
+            key, value = name.replace("__", "."), parameter.detach().cpu()
+            if key in self._int8:
+                q, scale = int8_rows(value)
+                weights[key], weights[f"{key}_scale"] = q.to(torch.int8).numpy(), scale.numpy()
+            else:
+                weights[key] = value.numpy().copy()
+        return weights
+
+    def tensor(self, name: str) -> Tensor:
+        """A parameter as the forward pass sees it: on the int8 grid where the layer says so."""
+        parameter = getattr(self, name.replace(".", "__"))
+        if name not in self._int8:
+            return parameter
+        q, scale = int8_rows(parameter)
+        return _straight_through(q * scale[:, None], parameter)
+
+    def initial_state(self, batch: int) -> State:
+        """Zero state for ``batch`` episodes, on the parameters' device."""
+        device = next(self.parameters()).device
+        sizes: list[int] = []
+        for layer in self.layers:
+            if isinstance(layer, GRU | LSTM):
+                sizes += [layer.hidden_size] * (2 if isinstance(layer, LSTM) else 1)
+        return tuple(torch.zeros(batch, size, device=device) for size in sizes)
+
+    def forward(self, x: Tensor, state: State = ()) -> tuple[Tensor, State]:
+        """One decision for a batch: (y [B, out], next state)."""
+        left, following = list(state), []
+        for layer in self.layers:
+            match layer:
+                case Linear(name=name):
+                    x = F.linear(x, self.tensor(f"{name}.weight"), self.tensor(f"{name}.bias") if layer.bias else None)
+                case Activation(function=function, alpha=alpha):
+                    x = _ACTIVATIONS[function](x, alpha)
+                case LayerNorm(name=name, size=size, epsilon=epsilon):
+                    x = F.layer_norm(x, (size,), self.tensor(f"{name}.weight"), self.tensor(f"{name}.bias"), epsilon)
+                case Affine(name=name):
+                    x = x * self.tensor(f"{name}.scale") + self.tensor(f"{name}.offset")
+                case Clip(low=low, high=high):
+                    x = x.clamp(low, high)
+                case Quantize(scale=scale, zero_point=zero):
+                    step = float(np.float32(scale))
+                    grid = ((torch.round(x / step) + zero).clamp(-128, 127) - zero) * step
+                    inside = x.clamp((-128 - zero) * step, (127 - zero) * step)
+                    x = _straight_through(grid, inside)
+                case GRU(name=name):
+                    x = self._gru(name, x, left.pop(0))
+                    following.append(x)
+                case LSTM(name=name):
+                    x, cell = self._lstm(name, x, left.pop(0), left.pop(0))
+                    following += [x, cell]
+        return x, tuple(following)
+
+    def _gates(self, name: str, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        t = self.tensor
+        return (
+            F.linear(x, t(f"{name}.weight_ih"), t(f"{name}.bias_ih")),
+            F.linear(h, t(f"{name}.weight_hh"), t(f"{name}.bias_hh")),
+        )
+
+    def _gru(self, name: str, x: Tensor, h: Tensor) -> Tensor:
+        from_input, from_state = (gate.chunk(3, dim=-1) for gate in self._gates(name, x, h))
+        reset, update = (torch.sigmoid(a + b) for a, b in zip(from_input[:2], from_state[:2], strict=True))
+        new = torch.tanh(from_input[2] + reset * from_state[2])
+        return (1 - update) * new + update * h
+
+    def _lstm(self, name: str, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+        from_input, from_state = self._gates(name, x, h)
+        i, f, g, o = (from_input + from_state).chunk(4, dim=-1)
+        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+        return torch.sigmoid(o) * torch.tanh(c), c
+
+
+class Normalize(nn.Module):
+    """The contract's normalizer as constant buffers; the identity where there is none."""
+
+    def __init__(self, observation: Observation) -> None:
+        super().__init__()
+        normalizer = observation.normalizer
+        self.clip = normalizer.clip if normalizer else None
+        self.active = normalizer is not None
+        if normalizer:
+            variance = np.asarray(normalizer.variance)
+            eps = normalizer.epsilon
+            spread = np.sqrt(variance + eps) if normalizer.epsilon_inside_sqrt else np.sqrt(variance) + eps
+            self.register_buffer("mean", torch.tensor(normalizer.mean, dtype=torch.float64).float())
+            self.register_buffer("inverse", torch.from_numpy(1 / spread).float())
+
+    def forward(self, obs: Tensor) -> Tensor:
+        if not self.active:
+            return obs
+        z = (obs - self.mean) * self.inverse
+        return z if self.clip is None else z.clamp(-self.clip, self.clip)
+
+
+def transform_action(action: Action, y: Tensor) -> Tensor:
+    """Network output y [B, size] -> action: float [B, size], or int64 [B, 1] if discrete."""
+    if action.kind == "discrete":
+        return y.argmax(dim=-1, keepdim=True)
+    a = torch.tanh(y) if action.squash == "tanh" else y
+    if action.scale:
+        a = a * torch.tensor(action.scale, dtype=y.dtype, device=y.device)
+    if action.offset:
+        a = a + torch.tensor(action.offset, dtype=y.dtype, device=y.device)
+    if action.low:
+        a = a.clamp(
+            torch.tensor(action.low, dtype=y.dtype, device=y.device),
+            torch.tensor(action.high, dtype=y.dtype, device=y.device),
+        )
+    return a
+
+
+class TorchPolicy(nn.Module):
+    """A whole policy in torch: raw obs [B, n] (and state) -> (action, next state). The float32 reference."""
+
+    def __init__(self, policy: Policy) -> None:
+        super().__init__()
+        self.contract = policy.contract
+        self.normalize = Normalize(policy.contract.observation)
+        self.network = Network(policy.layers, policy.weights)
+
+    def forward(self, obs: Tensor, state: State = ()) -> tuple[Tensor, State]:
+        y, following = self.network(self.normalize(obs), state)
+        return transform_action(self.contract.action, y), following

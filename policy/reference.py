@@ -1,0 +1,150 @@
+"""The plain numpy forward pass: the truth in a few lines, and what devices without torch compare with."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..errors import BadInput
+from .bundle import Policy
+from .layers import GRU, LSTM, Activation, Affine, Clip, Layer, LayerNorm, Linear, Quantize
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    return 0.5 * (1.0 + np.tanh(0.5 * x))
+
+
+def activate(function: str, x: np.ndarray, alpha: float) -> np.ndarray:
+    """Apply one of :data:`pilotfish.policy.layers.ActivationName` elementwise."""
+    match function:
+        case "tanh":
+            return np.tanh(x)
+        case "relu":
+            return np.maximum(x, 0)
+        case "elu":
+            return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
+        case "silu":
+            return x * _sigmoid(x)
+        case "sigmoid":
+            return _sigmoid(x)
+        case "softsign":
+            return x / (1 + np.abs(x))
+        case "leaky_relu":
+            return np.where(x > 0, x, alpha * x)
+    raise ValueError(f"no activation {function!r}")
+
+
+class Reference:
+    """A policy as plain numpy, one observation at a time, stateful like any session.
+
+    ``dtype`` float32 mirrors the torch reference; float64 gives the ground truth that error bounds refer to.
+    """
+
+    def __init__(self, policy: Policy, dtype: type = np.float32) -> None:
+        self.policy, self.contract, self.dtype = policy, policy.contract, dtype
+        self._tensors: dict[str, np.ndarray] = {}
+        for name, tensor in policy.weights.items():
+            if name.endswith("_scale"):
+                continue
+            scale = policy.weights.get(f"{name}_scale")
+            wide = tensor.astype(dtype)
+            self._tensors[name] = wide if scale is None else wide * scale.astype(dtype)[:, None]
+        normalizer = self.contract.observation.normalizer
+        if normalizer:
+            variance = np.asarray(normalizer.variance)
+            inside, eps = normalizer.epsilon_inside_sqrt, normalizer.epsilon
+            spread = np.sqrt(variance + eps) if inside else np.sqrt(variance) + eps
+            self._mean, self._inverse = np.asarray(normalizer.mean, dtype), (1 / spread).astype(dtype)
+        action = self.contract.action
+        self._scale, self._offset = np.asarray(action.scale or 1, dtype), np.asarray(action.offset or 0, dtype)
+        self.reset()
+
+    def reset(self) -> None:
+        """Start an episode: every state tensor goes back to zero."""
+        self._state = {s.name: np.zeros(s.size, self.dtype) for s in self.contract.state}
+
+    @property
+    def state(self) -> np.ndarray:
+        """All state tensors concatenated in contract order, [S]."""
+        return np.concatenate([self._state[s.name] for s in self.contract.state] or [np.zeros(0, self.dtype)])
+
+    @state.setter
+    def state(self, flat: np.ndarray) -> None:
+        ends = np.cumsum([s.size for s in self.contract.state])[:-1]
+        parts = np.split(np.asarray(flat, self.dtype), ends)
+        self._state = {s.name: part for s, part in zip(self.contract.state, parts, strict=False)}
+
+    def act(self, obs: np.ndarray) -> np.ndarray:
+        """obs [observation size] -> action: float [action size], or int64 [1] if discrete."""
+        x = np.asarray(obs, np.float32).astype(self.dtype)
+        if x.shape != (self.contract.observation.size,):
+            raise BadInput(
+                self.policy.name,
+                expected=f"an observation of shape ({self.contract.observation.size},)",
+                found=f"shape {x.shape}",
+            )
+        normalizer = self.contract.observation.normalizer
+        if normalizer:
+            x = (x - self._mean) * self._inverse
+            if normalizer.clip is not None:
+                x = np.clip(x, -normalizer.clip, normalizer.clip)
+        for layer in self.policy.layers:
+            x = self._layer(layer, x)
+        action = self.contract.action
+        if action.kind == "discrete":
+            return np.array([np.argmax(x)], np.int64)
+        if action.squash == "tanh":
+            x = np.tanh(x)
+        x = x * self._scale + self._offset
+        return np.clip(x, np.asarray(action.low, self.dtype), np.asarray(action.high, self.dtype)) if action.low else x
+
+    def close(self) -> None:
+        """Nothing to release; here so that a reference can stand wherever a session can."""
+
+    def _layer(self, layer: Layer, x: np.ndarray) -> np.ndarray:
+        tensor = self._tensors
+        match layer:
+            case Linear(name=name):
+                y = tensor[f"{name}.weight"] @ x
+                return y + tensor[f"{name}.bias"] if layer.bias else y
+            case Activation(function=function, alpha=alpha):
+                return activate(function, x, alpha).astype(self.dtype)
+            case LayerNorm(name=name, epsilon=epsilon):
+                centred = x - x.mean()
+                return (
+                    centred / np.sqrt((centred**2).mean() + self.dtype(epsilon)) * tensor[f"{name}.weight"]
+                    + tensor[f"{name}.bias"]
+                )
+            case Affine(name=name):
+                return x * tensor[f"{name}.scale"] + tensor[f"{name}.offset"]
+            case Clip(low=low, high=high):
+                return np.clip(x, self.dtype(low), self.dtype(high))
+            case Quantize(scale=scale, zero_point=zero):
+                step = self.dtype(np.float32(scale))
+                return (np.clip(np.round(x / step) + zero, -128, 127) - zero).astype(self.dtype) * step
+            case GRU(name=name):
+                return self._gru(name, x)
+            case LSTM(name=name):
+                return self._lstm(name, x)
+        raise ValueError(f"no layer {layer!r}")
+
+    def _gates(self, name: str, x: np.ndarray, h: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        tensor = self._tensors
+        return (
+            tensor[f"{name}.weight_ih"] @ x + tensor[f"{name}.bias_ih"],
+            tensor[f"{name}.weight_hh"] @ h + tensor[f"{name}.bias_hh"],
+        )
+
+    def _gru(self, name: str, x: np.ndarray) -> np.ndarray:
+        h = self._state[f"{name}_h"]
+        from_input, from_state = (np.split(gate, 3) for gate in self._gates(name, x, h))
+        reset, update = (_sigmoid(a + b) for a, b in zip(from_input[:2], from_state[:2], strict=True))
+        new = np.tanh(from_input[2] + reset * from_state[2])
+        self._state[f"{name}_h"] = (1 - update) * new + update * h
+        return self._state[f"{name}_h"]
+
+    def _lstm(self, name: str, x: np.ndarray) -> np.ndarray:
+        h, c = self._state[f"{name}_h"], self._state[f"{name}_c"]
+        i, f, g, o = np.split(sum(self._gates(name, x, h)), 4)
+        c = _sigmoid(f) * c + _sigmoid(i) * np.tanh(g)
+        self._state[f"{name}_c"], self._state[f"{name}_h"] = c, _sigmoid(o) * np.tanh(c)
+        return self._state[f"{name}_h"]

@@ -1,0 +1,196 @@
+"""The target profile: what a device is, as a TOML file that a user copies and edits."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from ..errors import BadInput
+
+STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+Backend = Literal["onnxruntime", "c"]
+Precision = Literal["fp32", "int8"]
+
+
+@dataclass(frozen=True, config=STRICT)
+class Cpu:
+    """The processor."""
+
+    isa: str
+    """"native" for the machine that runs Pilotfish, else an instruction set such as "thumbv7em"."""
+    core: str = ""
+    """Core name, such as "cortex-m4"."""
+    clock_hz: float | None = Field(default=None, gt=0)
+    """Core clock; None: read from the machine."""
+    features: tuple[str, ...] = ()
+    """What the compiler may use, such as "fpu-sp", "dsp"."""
+    threads: int = Field(default=1, ge=1)
+    """Threads that an inference may use."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class Memory:
+    """What there is to fill; None: not a limit worth checking."""
+
+    flash_bytes: int | None = Field(default=None, gt=0)
+    """Non-volatile program memory."""
+    ram_bytes: int | None = Field(default=None, gt=0)
+    """Main RAM that code and stack may use."""
+    flash_origin: int = 0x08000000
+    """Where flash is mapped."""
+    ram_origin: int = 0x20000000
+    """Where RAM is mapped."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class Control:
+    """The deadline that latency is judged by."""
+
+    hz: float = Field(default=50.0, gt=0)
+    """Decisions per second; a job or a flag may override it."""
+    jitter_budget_us: float | None = Field(default=None, gt=0)
+    """Tolerated deviation of the period, in microseconds."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class Link:
+    """How the device is reached."""
+
+    kind: Literal["local", "virtual"]
+    """local: this process. virtual: the real binary, executed instruction by instruction by an emulator."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class Compile:
+    """How the C back-end compiles for it."""
+
+    triple: str = ""
+    """Target triple for clang/zig, such as "thumb-freestanding-eabihf"; empty: the machine at hand."""
+    mcpu: str = ""
+    """Value for -mcpu, such as "cortex_m4"."""
+    flags: tuple[str, ...] = ("-O3",)
+    """Optimisation flags."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class Cost:
+    """The cycle model of a virtual board; absent where latency is measured."""
+
+    table: str
+    """Name of a cycle table, such as "cortex-m4"."""
+    flash_wait_states: int = Field(default=0, ge=0)
+    """Wait states of a flash read at ``clock_hz``."""
+    flash_line_bytes: int = Field(default=16, gt=0)
+    """Width of one flash line (ART accelerator and similar)."""
+    instruction_lines: int = Field(default=0, ge=0)
+    """Lines of the instruction cache; 0: none."""
+    data_lines: int = Field(default=0, ge=0)
+    """Lines of the data cache for flash reads; 0: none."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class Target:
+    """One device profile."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    """What -t takes."""
+    description: str
+    """One line for people."""
+    cpu: Cpu
+    """The processor."""
+    link: Link
+    """How it is reached."""
+    backends: Annotated[tuple[Backend, ...], Field(min_length=1)]
+    """Back-ends that make sense, in order of preference."""
+    precisions: tuple[Precision, ...] = ("fp32",)
+    """Precisions that the device runs."""
+    memory: Memory = Field(default_factory=Memory)
+    """What there is to fill."""
+    control: Control = Field(default_factory=Control)
+    """The deadline."""
+    compile: Compile = Field(default_factory=Compile)
+    """How the C back-end compiles."""
+    cost: Cost | None = None
+    """The cycle model, for a virtual board."""
+
+
+TARGET: TypeAdapter[Target] = TypeAdapter(Target)
+T = TypeVar("T")
+
+
+def validated(schema: TypeAdapter[T], data: Any, where: object) -> T:
+    """Check ``data`` against a schema; the first mistake becomes one line that suggests the near key."""
+    try:
+        return schema.validate_python(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+            raise BadInput(
+                where, expected="only known keys", found=f"{place!r}", repair=suggestion(schema, first["loc"])
+            ) from error
+        raise BadInput(
+            where, expected=f"a valid {place or 'value'}", found=f"{first['msg']} (got {str(first['input'])[:60]!r})"
+        ) from error
+
+
+def suggestion(schema: TypeAdapter[Any], loc: tuple[int | str, ...]) -> str:
+    """ "Did you mean …?" from every property name that the schema knows."""
+    known: set[str] = set()
+
+    def collect(node: Any) -> None:
+        if isinstance(node, dict):
+            properties = node.get("properties")
+            if isinstance(properties, dict):
+                known.update(properties)
+            for value in node.values():
+                collect(value)
+        elif isinstance(node, list):
+            for value in node:
+                collect(value)
+
+    collect(schema.json_schema())
+    return near(str(loc[-1]), sorted(known))
+
+
+def near(word: str, known: list[str]) -> str:
+    """ "Did you mean 'x'?" for the nearest known word, else the list of known words."""
+    match = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return f"Did you mean {match[0]!r}?" if match else f"Known: {', '.join(known)}"
+
+
+def read_toml(path: Path, what: str) -> dict[str, Any]:
+    """Parse a TOML file, or say where it is wrong."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise BadInput(path, expected=what, found="no such file") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, IsADirectoryError) as error:
+        raise BadInput(path, expected=f"{what} (TOML)", found=str(error)) from error
+
+
+def load_target(name: str | os.PathLike[str]) -> Target:
+    """A shipped profile by name, or any profile by the path of its .toml file."""
+    shipped = shipped_targets()
+    path = shipped.get(str(name)) or Path(name)
+    if path.suffix != ".toml" or (str(name) not in shipped and not path.exists()):
+        raise BadInput(
+            f"target {str(name)!r}",
+            expected="a shipped target or the path of a .toml profile",
+            found="neither",
+            repair=near(str(name), sorted(shipped)),
+        )
+    return validated(TARGET, read_toml(path, "a target profile"), path)
+
+
+def shipped_targets() -> dict[str, Path]:
+    """Name -> file of every profile that comes with Pilotfish."""
+    folder = Path(str(resources.files("pilotfish.targets") / "profiles"))
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}

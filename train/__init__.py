@@ -1,0 +1,1 @@
+"""train: environment -> policy (PPO, SAC, distillation)."""
