@@ -41,9 +41,7 @@ def read_json(path: Path, what: str) -> Any:
     if not path.is_file():
         raise BadInput(path, expected=what, found="no such file")
     if path.stat().st_size > MAX_JSON_BYTES:
-        raise BadInput(
-            path, expected=f"{what} of at most {MAX_JSON_BYTES >> 20} MiB", found=f"{path.stat().st_size} bytes"
-        )
+        raise BadInput(path, expected=f"{what} of at most {MAX_JSON_BYTES >> 20} MiB", found=f"{path.stat().st_size} bytes")
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
@@ -74,9 +72,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     recover_folder(path)
     if path.exists() and not path.is_dir():
-        raise BadInput(
-            path, expected="a folder, or nothing, to write to", found="a file", repair="Choose another output"
-        )
+        raise BadInput(path, expected="a folder, or nothing, to write to", found="a file", repair="Choose another output")
     fresh = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.new-"))
     os.chmod(fresh, 0o755)
     try:

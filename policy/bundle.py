@@ -120,9 +120,7 @@ class Policy:
                 LAYERS.validate_python(data["layers"]),
             )
         except (KeyError, AttributeError) as error:
-            raise BadInput(
-                folder / "policy.json", expected="name, contract, layers and files", found=f"no {error}"
-            ) from error
+            raise BadInput(folder / "policy.json", expected="name, contract, layers and files", found=f"no {error}") from error
         except ValidationError as error:
             first = error.errors()[0]
             raise BadInput(

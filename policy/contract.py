@@ -58,9 +58,7 @@ class Observation:
         if self.names and len(self.names) != self.size:
             raise ValueError(f"{len(self.names)} names for an observation of size {self.size}")
         if self.normalizer and len(self.normalizer.mean) != self.size:
-            raise ValueError(
-                f"normalizer of {len(self.normalizer.mean)} entries for an observation of size {self.size}"
-            )
+            raise ValueError(f"normalizer of {len(self.normalizer.mean)} entries for an observation of size {self.size}")
         return self
 
 

@@ -58,9 +58,7 @@ class Golden:
             with zipfile.ZipFile(path) as archive:
                 total = sum(info.file_size for info in archive.infolist())
                 if total > MAX_GOLDEN_BYTES:
-                    raise BadInput(
-                        path, expected=f"at most {MAX_GOLDEN_BYTES >> 20} MiB unpacked", found=f"{total >> 20} MiB"
-                    )
+                    raise BadInput(path, expected=f"at most {MAX_GOLDEN_BYTES >> 20} MiB unpacked", found=f"{total >> 20} MiB")
             with np.load(path, allow_pickle=False) as data:
                 source = data["source"].tobytes().decode()
                 if source not in ("environment", "random observations"):

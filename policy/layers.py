@@ -188,9 +188,7 @@ def widths(layer: Layer) -> tuple[int | None, int | None]:
     return None, None
 
 
-def check_network(
-    where: object, layers: Layers, weights: Mapping[str, np.ndarray], in_size: int, out_size: int
-) -> None:
+def check_network(where: object, layers: Layers, weights: Mapping[str, np.ndarray], in_size: int, out_size: int) -> None:
     """Refuse a network whose widths do not chain, whose tensors are missing, misshapen or not finite."""
     width, names, wanted = in_size, set(), {}
     for layer in layers:

@@ -111,11 +111,7 @@ class Artifact:
         folder = Path(path)
         sealed.recover_folder(folder)
         if not (folder / "artifact.json").is_file():
-            found = (
-                "a folder without artifact.json"
-                if folder.is_dir()
-                else ("a file" if folder.exists() else "nothing there")
-            )
+            found = "a folder without artifact.json" if folder.is_dir() else ("a file" if folder.exists() else "nothing there")
             raise BadInput(
                 folder,
                 expected="an artifact (a folder NAME@TARGET.BACKEND)",

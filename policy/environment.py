@@ -1,0 +1,85 @@
+"""The environment a policy acts in: made by id, flattened, and checked against the contract."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import BadInput, Unsupported, require
+from .contract import Contract
+
+if TYPE_CHECKING:
+    import gymnasium
+
+
+def make_env(env_id: str, **options: Any) -> gymnasium.Env:
+    """A Gymnasium environment with one flat observation vector, or a clear reason why not.
+
+    Raises BadInput for an unknown id (the registry's own suggestion is passed on), Unsupported for spaces
+    that are no vector in and vector or index out, MissingTool without the ``sim`` extra.
+    """
+    gym = require("gymnasium", "sim")
+    if not isinstance(env_id, str) or not env_id or ":" in env_id:
+        # "module:Env-v0" makes Gymnasium import that module: a stranger's policy or job must not do so.
+        raise BadInput(f"environment {env_id!r}", expected="the id of a registered Gymnasium environment", found=repr(env_id))
+    try:
+        env = gym.make(env_id, **options)
+    except gym.error.DependencyNotInstalled as error:
+        require("mujoco", "sim")
+        raise BadInput(
+            f"environment {env_id!r}", expected="its dependencies installed", found=str(error).partition("\n")[0]
+        ) from error
+    except gym.error.Error as error:
+        import difflib
+
+        near = difflib.get_close_matches(env_id, list(gym.registry), n=1, cutoff=0.5)
+        raise BadInput(
+            f"environment {env_id!r}",
+            expected="the id of a registered Gymnasium environment",
+            found=str(error).partition("\n")[0],
+            repair=f"Did you mean {near[0]!r}?" if near else "See gymnasium.pprint_registry()",
+        ) from error
+    spaces = gym.spaces
+    observation, action = env.observation_space, env.action_space
+    if not isinstance(observation, spaces.Box):
+        raise Unsupported(f"environment {env_id!r}", expected="a Box observation", found=f"{observation}")
+    if not isinstance(action, spaces.Discrete) and not (isinstance(action, spaces.Box) and len(action.shape) == 1):
+        raise Unsupported(f"environment {env_id!r}", expected="a one-dimensional Box or a Discrete action", found=f"{action}")
+    if len(observation.shape) != 1:
+        env = gym.wrappers.FlattenObservation(env)
+    return env
+
+
+def control_hz(env: gymnasium.Env) -> float | None:
+    """Decisions per second of a MuJoCo environment (1 / dt); None where the environment does not say."""
+    step = getattr(env.unwrapped, "dt", None) or getattr(env.unwrapped, "tau", None)
+    return round(1.0 / float(step), 6) if isinstance(step, int | float) and step > 0 else None
+
+
+def check_env(contract: Contract, env: gymnasium.Env) -> None:
+    """Refuse an environment whose observation or action is not the contract's."""
+    name = env.spec.id if env.spec else "environment"
+    size = int(np.prod(env.observation_space.shape))
+    if size != contract.observation.size:
+        raise BadInput(
+            name,
+            expected=f"an observation of size {contract.observation.size}, as the policy's contract says",
+            found=f"{size}",
+            repair="Name the environment that the policy was made for with --env",
+        )
+    discrete = hasattr(env.action_space, "n")
+    found = int(env.action_space.n) if discrete else int(np.prod(env.action_space.shape))
+    if discrete != (contract.action.kind == "discrete") or found != contract.action.size:
+        raise BadInput(
+            name,
+            expected=f"a {contract.action.kind} action of size {contract.action.size}",
+            found=f"a {'discrete' if discrete else 'continuous'} one of size {found}",
+        )
+
+
+def to_env_action(contract: Contract, env: gymnasium.Env, action: np.ndarray) -> Any:
+    """What ``env.step`` takes: an index (offset by the space's start) or an array of the space's dtype."""
+    if contract.action.kind == "discrete":
+        return int(action[0]) + int(getattr(env.action_space, "start", 0))
+    return np.asarray(action, dtype=env.action_space.dtype)
