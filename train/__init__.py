@@ -1,1 +1,27 @@
 """train: environment -> policy (PPO, SAC, distillation)."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from .config import DistillConfig, PPOConfig, SACConfig, TrainConfig, train_config
+
+if TYPE_CHECKING:
+    from .actor import network_layers
+    from .distill import distill
+    from .run import train
+
+__all__ = ["DistillConfig", "PPOConfig", "SACConfig", "TrainConfig", "distill", "network_layers", "train", "train_config"]
+
+_HEAVY = {"train": ".run", "distill": ".distill", "network_layers": ".actor"}
+"""Public names whose modules import torch: loaded on first use, so that settings can be checked without it."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HEAVY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from ..errors import require
+
+    require("torch", "train")
+    return getattr(importlib.import_module(_HEAVY[name], __name__), name)

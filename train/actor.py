@@ -1,0 +1,71 @@
+"""The network that will fly: its layers, its first weights, and the policy that is made from it."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import torch
+
+from ..policy.layers import GRU, LSTM, Activation, ActivationName, Layer, LayerNorm, Layers, Linear
+from ..policy.network import Network
+
+_GAINS = {"tanh": 5 / 3, "relu": math.sqrt(2), "leaky_relu": math.sqrt(2), "elu": math.sqrt(2), "silu": math.sqrt(2)}
+
+
+def network_layers(
+    obs_size: int,
+    hidden: tuple[int, ...],
+    activation: ActivationName,
+    layer_norm: bool,
+    out_size: int,
+    recurrent: tuple[str, int] | None = None,
+) -> Layers:
+    """A multi-layer perceptron obs -> hidden… -> out; ``recurrent`` ("gru" | "lstm", width) puts such a cell first."""
+    layers: list[Layer] = []
+    width = obs_size
+    if recurrent is not None:
+        kind, size = recurrent
+        layers.append((LSTM if kind == "lstm" else GRU)(name=kind, in_size=width, hidden_size=size))
+        width = size
+    for index, size in enumerate(hidden):
+        layers.append(Linear(f"hidden{index}", width, size))
+        if layer_norm:
+            layers.append(LayerNorm(f"norm{index}", size))
+        layers.append(Activation(activation))
+        width = size
+    return (*layers, Linear("out", width, out_size))
+
+
+@torch.no_grad()
+def initialize(network: Network, generator: torch.Generator, out_gain: float = 0.01) -> Network:
+    """Orthogonal matrices, zero biases, a small last layer: the first actions are near the middle of their range.
+
+    What matters in on-policy training, by Andrychowicz et al. 2020 (arXiv 2006.05990, section 3.2).
+    """
+    linear = [layer for layer in network.layers if isinstance(layer, Linear)]
+    functions = [layer.function for layer in network.layers if isinstance(layer, Activation)]
+    gain = _GAINS.get(functions[0], 1.0) if functions else 1.0
+    for layer in linear:
+        weight = getattr(network, f"{layer.name}__weight")
+        torch.nn.init.orthogonal_(weight, out_gain if layer is linear[-1] else gain, generator=generator)
+        if layer.bias:
+            torch.nn.init.zeros_(getattr(network, f"{layer.name}__bias"))
+    for layer in network.layers:
+        if isinstance(layer, GRU | LSTM):
+            bound = 1 / math.sqrt(layer.hidden_size)
+            for tensor in ("weight_ih", "weight_hh"):
+                torch.nn.init.uniform_(getattr(network, f"{layer.name}__{tensor}"), -bound, bound, generator=generator)
+    return network
+
+
+def mlp(sizes: tuple[int, ...], activation: type[torch.nn.Module], generator: torch.Generator) -> torch.nn.Sequential:
+    """A plain critic sizes[0] -> … -> sizes[-1], orthogonal, last layer of gain 1."""
+    modules: list[torch.nn.Module] = []
+    for index, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
+        layer = torch.nn.Linear(fan_in, fan_out)
+        final = index == len(sizes) - 2
+        torch.nn.init.orthogonal_(layer.weight, 1.0 if final else math.sqrt(2), generator=generator)
+        torch.nn.init.zeros_(layer.bias)
+        modules += [layer] if final else [layer, activation()]
+    return torch.nn.Sequential(*modules)

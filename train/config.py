@@ -1,0 +1,202 @@
+"""What to train: frozen settings, one class per algorithm, checked where they are made; imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic.dataclasses import dataclass
+
+from .. import sealed
+from ..errors import BadInput
+from ..policy.layers import ActivationName
+
+STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+Width = Annotated[int, Field(gt=0, le=65_536)]
+Positive = Annotated[int, Field(gt=0, le=1_000_000_000)]
+Rate = Annotated[float, Field(gt=0, le=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class _Common:
+    """What every trainer from an environment needs to know."""
+
+    env: str
+    """Gymnasium id of the environment."""
+    steps: Positive = 1_000_000
+    """Environment steps in all, over all copies of the environment."""
+    seed: Annotated[int, Field(ge=0, le=2**31)] = 0
+    """Everything random follows from it: weights, environments, noise, minibatches."""
+    hidden: tuple[Width, ...] = (32, 32)
+    """Widths of the actor's hidden layers: the network that the device runs."""
+    activation: ActivationName = "tanh"
+    """After every hidden layer of the actor."""
+    layer_norm: bool = False
+    """LayerNorm before every activation of the actor."""
+    critic_hidden: tuple[Width, ...] = (64, 64)
+    """Widths of the critic's hidden layers; the critic never leaves the training machine, so it may be wide."""
+    normalize_observation: bool = True
+    """Running mean and variance of the observation, folded into the policy's contract."""
+    eval_every: Annotated[int, Field(ge=0)] = 0
+    """Environment steps between deterministic evaluations; 0: a tenth of ``steps``."""
+    eval_episodes: Annotated[int, Field(ge=5, le=1000)] = 8
+    """Episodes per evaluation, on seeds that training never uses; the best evaluation decides which policy is kept."""
+    checkpoint_every_s: Annotated[float, Field(gt=0)] = 60.0
+    """Seconds between checkpoints; a checkpoint does not change the run."""
+
+    @property
+    def digest(self) -> str:
+        """sha256 of every setting that shapes the run; a checkpoint continues only a run of the same digest."""
+        settings: dict[str, Any] = TypeAdapter(type(self)).dump_python(self, mode="json")  # type: ignore[arg-type]
+        settings.pop("checkpoint_every_s")
+        return sealed.sha256_bytes(sealed.canonical_json(settings).encode())
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class PPOConfig(_Common):
+    """Proximal policy optimization (Schulman et al. 2017, arXiv 1707.06347), for vectors or choices as actions."""
+
+    algorithm: Literal["ppo"] = "ppo"
+    """Selects this class."""
+    n_envs: Annotated[int, Field(gt=0, le=4096)] = 16
+    """Copies of the environment that step together."""
+    rollout_steps: Annotated[int, Field(gt=0, le=1_000_000)] = 128
+    """Steps of each copy between two updates."""
+    minibatch_size: Positive = 256
+    """Transitions per gradient step; large ones are what makes a CPU fast."""
+    epochs: Annotated[int, Field(gt=0, le=1000)] = 10
+    """Passes over each rollout."""
+    learning_rate: Rate = 1e-3
+    """Adam's step size at the start."""
+    schedule: Literal["linear", "constant"] = "linear"
+    """linear: the learning rate falls to zero over ``steps``."""
+    gamma: Fraction = 0.99
+    """Discount."""
+    gae_lambda: Fraction = 0.95
+    """Bias against variance of the advantages (generalized advantage estimation, arXiv 1506.02438)."""
+    clip: Annotated[float, Field(gt=0, le=10)] = 0.2
+    """How far the probability ratio may move per update."""
+    entropy: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of the entropy bonus."""
+    value_weight: Annotated[float, Field(gt=0)] = 0.5
+    """Weight of the value loss."""
+    max_grad_norm: Annotated[float, Field(gt=0)] = 0.5
+    """Gradients are scaled down to this norm."""
+    target_kl: Annotated[float, Field(gt=0)] | None = None
+    """An update stops once the approximate KL divergence passes this; None: never."""
+    log_std: float = -0.5
+    """Initial logarithm of the Gaussian's standard deviation, in units of half the action range."""
+    normalize_reward: bool = True
+    """Rewards are divided by the running standard deviation of the discounted return."""
+
+    @model_validator(mode="after")
+    def _check(self) -> PPOConfig:
+        if self.minibatch_size > self.n_envs * self.rollout_steps:
+            raise ValueError(
+                f"minibatch_size {self.minibatch_size} is larger than a rollout of n_envs * rollout_steps = "
+                f"{self.n_envs * self.rollout_steps} transitions"
+            )
+        return self
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class SACConfig(_Common):
+    """Soft actor-critic with automatic temperature (Haarnoja et al. 2018, arXiv 1812.05905), for vectors as actions."""
+
+    algorithm: Literal["sac"] = "sac"
+    """Selects this class."""
+    activation: ActivationName = "relu"
+    """After every hidden layer of the actor."""
+    critic_hidden: tuple[Width, ...] = (128, 128)
+    """Widths of each of the two critics' hidden layers."""
+    n_envs: Annotated[int, Field(gt=0, le=4096)] = 1
+    """Copies of the environment that step together."""
+    updates_per_step: Annotated[float, Field(gt=0, le=100)] = 1.0
+    """Gradient steps per environment step."""
+    batch_size: Positive = 256
+    """Transitions per gradient step."""
+    buffer_size: Positive = 1_000_000
+    """Transitions kept for replay; never more than ``steps``."""
+    learning_starts: Annotated[int, Field(ge=1)] = 1_000
+    """Environment steps with uniformly random actions before the first update."""
+    learning_rate: Rate = 1e-3
+    """Adam's step size for actor, critics and temperature."""
+    gamma: Fraction = 0.99
+    """Discount."""
+    tau: Rate = 0.005
+    """Share of the critics that flows into their targets per gradient step."""
+    target_entropy: float | None = None
+    """Entropy that the temperature is tuned to; None: minus the number of action entries."""
+    normalize_observation: bool = False
+    """Running mean and variance of the observation, folded into the policy's contract."""
+
+
+TrainConfig = Annotated[PPOConfig | SACConfig, Field(discriminator="algorithm")]
+_TRAIN: TypeAdapter[PPOConfig | SACConfig] = TypeAdapter(TrainConfig)
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class DistillConfig:
+    """On-policy distillation (DAgger, Ross et al. 2011, arXiv 1011.0686): the student acts, the teacher labels."""
+
+    steps: Positive = 30_000
+    """Environment steps in all, over all iterations."""
+    iterations: Annotated[int, Field(gt=0, le=1000)] = 6
+    """Rounds of collecting and fitting; the data of all rounds is kept."""
+    n_envs: Annotated[int, Field(gt=0, le=4096)] = 8
+    """Copies of the environment that step together."""
+    teacher_share: Fraction = 1.0
+    """Probability that the teacher acts in the first round; it halves every round and the last round has none."""
+    epochs: Annotated[int, Field(gt=0, le=10_000)] = 20
+    """Passes over all data per round; the last round makes three times as many."""
+    batch_size: Positive = 512
+    """Decisions per gradient step."""
+    learning_rate: Rate = 3e-3
+    """Adam's step size at the start; it falls to a hundredth along a cosine, in every round."""
+    window: Annotated[int, Field(gt=0, le=100_000)] = 64
+    """Decisions per training window of a recurrent student (truncated back-propagation through time)."""
+    eval_episodes: Annotated[int, Field(gt=0, le=1000)] = 5
+    """Episodes per evaluation of a student, on seeds that no collection uses."""
+    patience: Annotated[int, Field(ge=1)] = 3
+    """Stop after this many rounds without a better student."""
+    seed: Annotated[int, Field(ge=0, le=2**31)] = 0
+    """Everything random follows from it."""
+
+
+def train_config(settings: Mapping[str, Any], where: object = "train") -> PPOConfig | SACConfig:
+    """Settings from a job file or the command line -> config; a misspelt or ill-valued one is BadInput naming the near one."""
+    table = {"algorithm": "ppo"} | dict(settings)
+    known = {"ppo": PPOConfig, "sac": SACConfig}
+    chosen = known.get(str(table["algorithm"]))
+    if chosen is None:
+        raise BadInput(where, expected="algorithm = " + " or ".join(map(repr, known)), found=repr(table["algorithm"]))
+    try:
+        return _TRAIN.validate_python(table)
+    except ValidationError as error:
+        raise _explain(where, error, list(chosen.__dataclass_fields__)) from error
+
+
+def distill_config(settings: Mapping[str, Any], where: object = "distill") -> DistillConfig:
+    """The same for distillation."""
+    try:
+        return TypeAdapter(DistillConfig).validate_python(dict(settings))
+    except ValidationError as error:
+        raise _explain(where, error, list(DistillConfig.__dataclass_fields__)) from error
+
+
+def _explain(where: object, error: ValidationError, fields: list[str]) -> BadInput:
+    import difflib
+
+    first = error.errors()[0]
+    name = str(first["loc"][-1]) if first["loc"] else ""
+    path = ".".join(str(part) for part in first["loc"] if part not in ("ppo", "sac"))
+    if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        near = difflib.get_close_matches(name, fields, n=1, cutoff=0.5)
+        repair = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(sorted(fields))}"
+        return BadInput(f"{where}", expected="a known setting", found=repr(name), repair=repair)
+    if first["type"] in ("missing", "missing_argument"):
+        return BadInput(f"{where}", expected=f"the setting {name!r}", found="none")
+    message = first["msg"].removeprefix("Value error, ")
+    return BadInput(f"{where}.{path}" if path else where, expected=message, found=repr(first["input"])[:80])
