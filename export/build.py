@@ -21,7 +21,12 @@ BACKENDS = {
 
 
 def export_policy(
-    policy: Policy, target: Target, backend: str | None = None, output: str | os.PathLike[str] = "dist"
+    policy: Policy,
+    target: Target,
+    backend: str | None = None,
+    output: str | os.PathLike[str] = "dist",
+    *,
+    precision: str | None = None,
 ) -> Artifact:
     """Build OUTPUT/NAME@TARGET.BACKEND, sealed and remembered as built here.
 
@@ -35,6 +40,13 @@ def export_policy(
             expected=f"one that {target.name} lists: {', '.join(target.backends)}",
             found=repr(chosen),
             repair=near(chosen, list(target.backends)),
+        )
+    if precision is not None and precision != policy.precision:
+        raise BadInput(
+            policy.name,
+            expected=f"a policy of precision {precision}",
+            found=policy.precision,
+            repair="Make one with pilotfish compress and the quantize pass" if precision == "int8" else "",
         )
     if policy.precision not in target.precisions:
         raise BadInput(

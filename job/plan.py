@@ -1,0 +1,243 @@
+"""The steps of a job, in order: source, compress, then export, verify, bench and evaluate per artifact, report."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..policy.bundle import Policy
+from ..runtime.artifact import Artifact
+from ..targets import host, load_target
+from ..targets.profile import TARGET, Target
+from .cache import Listener, Silent, StepCache, fingerprint
+from .schema import ExportSettings, Job
+
+
+@dataclass
+class JobResult:
+    """What a job made, and which of its gates failed."""
+
+    folder: Path
+    report: Path
+    original: Policy
+    compressed: Policy | None
+    artifacts: list[Artifact] = field(default_factory=list)
+    failed_gates: list[str] = field(default_factory=list)
+
+
+def run_job(job: Job, *, listener: Listener | None = None, progress: bool = True) -> JobResult:
+    """Run (or resume) a job; see :class:`pilotfish.job.schema.Job`. Gates that fail are listed, not raised."""
+    run = _Run(job, listener or Silent(), progress)
+    # Everything that can be wrong with the later steps is looked at before hours of training begin.
+    targets = [(item, load_target(item.target)) for item in job.export]
+    run.check(targets)
+    original = run.source()
+    compressed = run.compress(original) if job.compress else None
+    result = JobResult(run.folder, run.folder / job.report.output, original, compressed)
+    for policy in filter(None, (original, compressed)):
+        for item, target in targets:
+            artifact = run.export(policy, item, target)
+            result.artifacts.append(artifact)
+            run.verify(artifact)
+            run.bench(artifact)
+            run.evaluate(artifact, original)
+            result.failed_gates += failed_gates(artifact)
+    run.report(result)
+    return result
+
+
+def failed_gates(artifact: Artifact) -> list[str]:
+    """One line for every stored verdict of the artifact that is bad: parity, return gate."""
+    failed = []
+    if (verify := artifact.result("verify")) and not verify["passed"]:
+        failed.append(f"{artifact.label}: does not match its golden rollout (tolerance {verify['tolerance']:g})")
+    if (evaluate := artifact.result("evaluate")) and not evaluate["passed"]:
+        failed.append(f"{artifact.label}: keeps less of the return than the gate {evaluate['gate']:g} asks for")
+    return failed
+
+
+class _Run:
+    """One run of a job: the folder, the cache, and a method per step."""
+
+    def __init__(self, job: Job, listener: Listener, progress: bool) -> None:
+        self.job, self.progress = job, progress
+        self.folder = Path(job.output or f"runs/{job.name}")
+        self.cache = StepCache(self.folder / "steps", listener)
+
+    def check(self, targets: list[tuple[ExportSettings, Target]]) -> None:
+        """Settings of later steps, refused now rather than after the training."""
+        from ..errors import BadInput
+        from ..policy.environment import make_env
+        from ..targets.profile import near
+
+        for item, target in targets:
+            if item.backend is not None and item.backend not in target.backends:
+                raise BadInput(
+                    f"[[export]] backend {item.backend!r}",
+                    expected=f"one that {target.name} lists: {', '.join(target.backends)}",
+                    found=repr(item.backend),
+                    repair=near(item.backend, list(target.backends)),
+                )
+        self._train_config()
+        self._recipe()
+        if self.job.evaluate.env is not None:
+            make_env(self.job.evaluate.env).close()
+
+    def _train_config(self) -> Any:
+        if self.job.train is None:
+            return None
+        from ..train.config import parse_train_config
+
+        return parse_train_config({"seed": self.job.seed} | self.job.train, "[train]")
+
+    def _recipe(self) -> Any:
+        if not self.job.compress:
+            return ()
+        from ..compress.recipe import parse_recipe
+
+        return parse_recipe(list(self.job.compress), "[[compress]]")
+
+    def source(self) -> Policy:
+        """Train, adopt or read the policy that everything else starts from."""
+        path = self.folder / "policies" / f"{self.job.name}.policy"
+        if self.job.policy is not None:
+            policy = Policy.load(self.job.policy)
+            self.cache.run("source", {"policy": policy.digest}, [path], lambda: _save(policy, path))
+        elif self.job.adopt is not None:
+            settings = self.job.adopt
+            files = {
+                key: fingerprint(Path(value))
+                for key in ("checkpoint", "normalizer", "config")
+                if (value := getattr(settings, key))
+            }
+            self.cache.run(
+                "adopt", dataclasses.asdict(settings) | {"files": files, "name": self.job.name}, [path], lambda: self._adopt(path)
+            )
+        else:
+            config = self._train_config()
+            self.cache.run(
+                "train", {"config": dataclasses.asdict(config), "name": self.job.name}, [path], lambda: self._train(config, path)
+            )
+        return Policy.load(path)
+
+    def _adopt(self, path: Path) -> str:
+        from ..policy.adopt import adopt
+
+        settings = self.job.adopt
+        assert settings is not None
+        policy = adopt(
+            Path(settings.checkpoint),
+            normalizer=Path(settings.normalizer) if settings.normalizer else None,
+            config=Path(settings.config) if settings.config else None,
+            env=settings.env,
+            name=self.job.name,
+            control_hz=settings.control_hz,
+            seed=self.job.seed,
+        )
+        return _save(policy, path)
+
+    def _train(self, config: Any, path: Path) -> str:
+        from ..train.run import train
+
+        policy = train(config, self.folder / "train", device=self.job.device, progress=self.progress)
+        return _save(policy.replace(name=self.job.name), path)
+
+    def compress(self, original: Policy) -> Policy:
+        """Run the recipe; the result is NAME-small."""
+        path = self.folder / "policies" / f"{self.job.name}-small.policy"
+        depends = {"policy": original.digest, "recipe": list(self.job.compress), "seed": self.job.seed}
+
+        def action() -> str:
+            from ..compress.recipe import compress
+
+            small = compress(
+                original,
+                self._recipe(),
+                device=self.job.device,
+                env=self.job.evaluate.env,
+                seed=self.job.seed,
+                progress=self.progress,
+            )
+            return _save(small.replace(name=f"{self.job.name}-small"), path)
+
+        self.cache.run("compress", depends, [path], action)
+        return Policy.load(path)
+
+    def export(self, policy: Policy, item: ExportSettings, target: Target) -> Artifact:
+        """Build one artifact, or take the one that is there."""
+        backend = item.backend or target.backends[0]
+        path = self.folder / "dist" / f"{policy.name}@{target.name}.{backend}"
+        depends = {"policy": policy.digest, "target": TARGET.dump_python(target, mode="json"), "backend": backend}
+
+        def action() -> str:
+            from ..export.build import export_policy
+
+            artifact = export_policy(policy, target, backend, self.folder / "dist")
+            return ", ".join(f"{name} {size:,} bytes" for name, size in artifact.manifest.sizes.items())
+
+        self.cache.run(f"export-{path.name}", depends | self._here(target), [path], action)
+        return Artifact.load(path)
+
+    def verify(self, artifact: Artifact) -> None:
+        """Parity with the golden rollout."""
+        from ..runtime.verify import verify
+
+        settings = dataclasses.asdict(self.job.verify)
+        self._prove("verify", artifact, settings, lambda: verify(artifact, tolerance=self.job.verify.tolerance))
+
+    def bench(self, artifact: Artifact) -> None:
+        """Latency on the target."""
+        from ..runtime.bench import bench
+
+        settings = dataclasses.asdict(self.job.bench)
+        self._prove("bench", artifact, settings | self._here(artifact.manifest.target), lambda: bench(artifact, **settings))
+
+    def evaluate(self, artifact: Artifact, original: Policy) -> None:
+        """Closed-loop return, where there is an environment."""
+        from ..runtime.evaluate import evaluate
+
+        settings = dataclasses.asdict(self.job.evaluate)
+        if (self.job.evaluate.env or artifact.manifest.contract.provenance.env) is None:
+            return
+        self._prove(
+            "evaluate",
+            artifact,
+            settings | {"original": original.digest},
+            lambda: evaluate(artifact, reference=original, **settings),
+        )
+
+    def _prove(self, name: str, artifact: Artifact, settings: dict[str, Any], action: Any) -> None:
+        """One proving step; its result lies in the artifact and is part of the step's outputs."""
+        from ..runtime.results import one_line
+
+        path = artifact.path / "results" / f"{name}.json"
+        self.cache.run(
+            f"{name}-{artifact.path.name}", settings | {"artifact": artifact.digest}, [path], lambda: one_line(name, action())
+        )
+
+    def _here(self, target: Target) -> dict[str, Any]:
+        """Local builds and timings belong to this machine: on another one they are made again."""
+        return {"machine": host.device_name()} if target.link.kind == "local" else {}
+
+    def report(self, result: JobResult) -> None:
+        """The page and its JSON."""
+        from ..runtime.report import write_report
+
+        proofs = [
+            fingerprint(a.path / "results" / f"{name}.json") for a in result.artifacts for name in ("verify", "bench", "evaluate")
+        ]
+        depends = {"artifacts": [a.digest for a in result.artifacts], "results": proofs, "title": self.job.report.title}
+
+        def action() -> str:
+            write_report(result.artifacts, result.report, title=self.job.report.title or self.job.name)
+            return str(result.report)
+
+        self.cache.run("report", depends, [result.report, result.report.with_suffix(".json")], action)
+
+
+def _save(policy: Policy, path: Path) -> str:
+    policy.save(path)
+    size = f"{policy.parameters:,} parameters, {policy.nonzero_parameters:,} of them not zero"
+    return f"{size}, {policy.weight_bytes:,} bytes, {policy.precision}"

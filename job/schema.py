@@ -1,0 +1,146 @@
+"""The job file: what to train or adopt, how to compress, where to export, what to prove."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field, TypeAdapter
+from pydantic.dataclasses import dataclass
+
+from ..errors import BadInput
+from ..targets.profile import read_toml, validated
+
+STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+
+@dataclass(frozen=True, config=STRICT)
+class AdoptSettings:
+    """[adopt]: start from a policy that was trained elsewhere."""
+
+    checkpoint: str
+    """Stable-Baselines3 zip, ONNX or TorchScript file; relative to the job file."""
+    normalizer: str | None = None
+    """VecNormalize pickle, relative to the job file; "none" says that there is none."""
+    config: str | None = None
+    """The checkpoint's own configuration (YAML), relative to the job file."""
+    env: str | None = None
+    """Gymnasium id that the policy acts in."""
+    control_hz: float | None = Field(default=None, gt=0)
+    """Decisions per second, where neither environment nor checkpoint say so."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class ExportSettings:
+    """[[export]]: one artifact to build."""
+
+    target: str
+    """Name of a shipped target, or the path of a profile relative to the job file."""
+    backend: str | None = None
+    """Back-end; default: the first one that the target lists."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class VerifySettings:
+    """[verify]: parity with the golden rollout."""
+
+    tolerance: float | None = Field(default=None, gt=0)
+    """Largest allowed deviation of an action; default: by precision."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class BenchSettings:
+    """[bench]: latency against the deadline."""
+
+    control_hz: float | None = Field(default=None, gt=0)
+    """Rate to pace at; default: the policy's, else the target's."""
+    calls: int = Field(default=20_000, ge=100)
+    """Calls of the tight loop."""
+    paced_seconds: float = Field(default=3.0, gt=0)
+    """How long to run paced at the control rate."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class EvaluateSettings:
+    """[evaluate]: closed-loop return of the artifact against the original policy."""
+
+    episodes: int = Field(default=10, ge=1)
+    """Paired episodes per artifact."""
+    seed: int = 10_000
+    """Seed of the first episode; training and healing use smaller ones."""
+    gate: float | None = Field(default=None, gt=0, le=1)
+    """Share of the original's return that every artifact must keep."""
+    env: str | None = None
+    """Gymnasium id; default: the policy's own."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class ReportSettings:
+    """[report]: the page that people look at."""
+
+    output: str = "report.html"
+    """File name inside the job's output folder; the JSON lies beside it."""
+    title: str | None = None
+    """Title of the page; default: the job's name."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class Job:
+    """A whole job. Exactly one of train, adopt and policy says where the policy comes from."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    """Names the policies and the output folder."""
+    export: Annotated[tuple[ExportSettings, ...], Field(min_length=1)]
+    """Artifacts to build, of the original and of the compressed policy."""
+    train: dict[str, Any] | None = None
+    """Settings of the trainer; see pilotfish.train.config."""
+    adopt: AdoptSettings | None = None
+    """Or: the checkpoint to adopt."""
+    policy: str | None = None
+    """Or: an existing bundle, relative to the job file."""
+    compress: tuple[dict[str, Any], ...] = ()
+    """Passes in order; see pilotfish.compress."""
+    verify: VerifySettings = Field(default_factory=VerifySettings)
+    """Parity."""
+    bench: BenchSettings = Field(default_factory=BenchSettings)
+    """Latency."""
+    evaluate: EvaluateSettings = Field(default_factory=EvaluateSettings)
+    """Return."""
+    report: ReportSettings = Field(default_factory=ReportSettings)
+    """The page."""
+    output: str | None = None
+    """Folder for everything; default: runs/NAME."""
+    seed: int = 0
+    """Seed of training and healing."""
+    device: str = "auto"
+    """auto, cpu or cuda, for training and healing."""
+
+
+_JOB: TypeAdapter[Job] = TypeAdapter(Job)
+
+
+def load_job(path: str | os.PathLike[str], **overrides: Any) -> Job:
+    """Read and check a job file; ``overrides`` (not None) win over what it says. Relative paths become absolute."""
+    where = Path(path)
+    job = validated(_JOB, read_toml(where, "a job file"), where)
+    sources = [name for name in ("train", "adopt", "policy") if getattr(job, name) is not None]
+    if len(sources) != 1:
+        raise BadInput(where, expected="exactly one of [train], [adopt] and policy", found=", ".join(sources) or "none")
+    base = where.resolve().parent
+
+    def absolute(value: str | None) -> str | None:
+        return value if value is None or value == "none" else str(base / value)
+
+    if job.adopt is not None:
+        paths = {key: absolute(getattr(job.adopt, key)) for key in ("checkpoint", "normalizer", "config")}
+        job = dataclasses.replace(job, adopt=dataclasses.replace(job.adopt, **paths))
+    if job.policy is not None:
+        job = dataclasses.replace(job, policy=absolute(job.policy))
+    exports = tuple(
+        dataclasses.replace(item, target=str(base / item.target)) if item.target.endswith(".toml") else item
+        for item in job.export
+    )
+    changes = {key: value for key, value in overrides.items() if value is not None}
+    return dataclasses.replace(job, export=exports, **changes)
