@@ -1,0 +1,54 @@
+# Two commands matter: `make demo` and `make test`. Everything else is what they are made of.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+JOB ?= examples/demo.toml
+
+.PHONY: demo test lint format install install-dev wheel-check clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo         train, compress, export, verify, measure and report: the main job on your machine"
+	@echo "make test         lint, type-check and test"
+	@echo "make lint         ruff and mypy alone"
+	@echo "make wheel-check  build the wheel, try it in clean environments with and without the heavy extras"
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit("Pilotfish needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --upgrade pip -c constraints.txt
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[all]"
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[dev]"
+	@touch $@
+
+install: $(VENV)/.installed
+
+install-dev: $(VENV)/.installed-dev
+
+demo: install
+	PILOTFISH_PROGRESS=1 $(BIN)/pilotfish run $(JOB)
+
+# mypy cannot see through the editable install's finder, so it is shown the package under its own name.
+lint: install-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	@mkdir -p build/typing && ln -sfn ../.. build/typing/pilotfish
+	MYPYPATH=build/typing $(BIN)/mypy -p pilotfish
+
+format: install-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test: lint
+	$(BIN)/python -m pytest
+
+wheel-check: install-dev
+	$(BIN)/python .ci/wheel_check.py
+
+clean:
+	rm -rf build dist runs *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
