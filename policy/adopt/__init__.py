@@ -1,1 +1,68 @@
-"""policy/adopt"""
+"""policy/adopt: foreign checkpoints become policies; nothing of theirs is executed."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from ..bundle import Policy
+from ..environment import check_env, control_hz, make_env
+from .sb3 import read_sb3
+from .sniff import Format, sniff
+from .source import Source
+
+__all__ = ["adopt"]
+
+# One short file per format; a new one is a line here and a rule in sniff.py.
+_READERS: dict[Format, Callable[[Source], Policy]] = {"sb3": read_sb3}
+
+
+def adopt(
+    path: str | Path,
+    *,
+    normalizer: Path | None = None,
+    env: str | None = None,
+    config: Path | None = None,
+    name: str | None = None,
+    control_hz: float | None = None,
+    golden_steps: int = 1000,
+    seed: int = 0,
+) -> Policy:
+    """Read a policy that someone else trained, and record its golden rollout.
+
+    The format is told by content: Stable-Baselines3 zip, TorchScript archive, ONNX. ``normalizer`` is a
+    VecNormalize pickle for Stable-Baselines3 (Path("none"): the user says that there is none). ``env`` is the
+    Gymnasium id that the golden rollout is recorded in; a file name is no evidence of it, so without ``env``
+    the rollout uses random observations and the contract's notes say so. ``config`` is the file of settings
+    beside the checkpoint (rl-zoo config.yml, a deployment YAML); the rl-zoo one is found by itself.
+    Raises BadInput or Unsupported in words for anything else.
+    """
+    file = Path(path)
+    kind = sniff(file)
+    chosen = name or re.sub(r"[^A-Za-z0-9._-]+", "-", file.stem).strip("-.") or "policy"
+    source = Source(file, chosen, normalizer, config, env, control_hz)
+    policy = _READERS[kind](source)
+    from ..record import record_golden  # needs torch, which reading a checkpoint does not
+
+    policy = _placed(policy, source)
+    return policy.replace(golden=record_golden(policy, env, golden_steps, seed))
+
+
+def _placed(policy: Policy, source: Source) -> Policy:
+    """The policy with what its environment, or the lack of one, adds to the contract."""
+    provenance, timing = policy.contract.provenance, policy.contract.timing
+    if source.env is None:
+        notes = (*provenance.notes, "golden rollout on random observations: no environment was named (--env)")
+    else:
+        environment = make_env(source.env)
+        try:
+            check_env(policy.contract, environment)
+            if timing.control_hz is None:
+                timing = dataclasses.replace(timing, control_hz=control_hz(environment))
+        finally:
+            environment.close()
+        notes = provenance.notes
+    provenance = dataclasses.replace(provenance, env=source.env, notes=notes)
+    return policy.replace(contract=dataclasses.replace(policy.contract, provenance=provenance, timing=timing))
