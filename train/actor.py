@@ -38,17 +38,18 @@ def network_layers(
 
 
 @torch.no_grad()
-def initialize(network: Network, generator: torch.Generator, out_gain: float = 0.01) -> Network:
+def initialize(network: Network, generator: torch.Generator, out_gain: float | None = 0.01) -> Network:
     """Orthogonal matrices, zero biases, a small last layer: the first actions are near the middle of their range.
 
-    What matters in on-policy training, by Andrychowicz et al. 2020 (arXiv 2006.05990, section 3.2).
+    ``out_gain`` None: the last linear layer is a hidden one like the others. What matters in on-policy training, by
+    Andrychowicz et al. 2020 (arXiv 2006.05990, section 3.2).
     """
     linear = [layer for layer in network.layers if isinstance(layer, Linear)]
     functions = [layer.function for layer in network.layers if isinstance(layer, Activation)]
     gain = _GAINS.get(functions[0], 1.0) if functions else 1.0
     for layer in linear:
         weight = getattr(network, f"{layer.name}__weight")
-        torch.nn.init.orthogonal_(weight, out_gain if layer is linear[-1] else gain, generator=generator)
+        torch.nn.init.orthogonal_(weight, gain if out_gain is None or layer is not linear[-1] else out_gain, generator=generator)
         if layer.bias:
             torch.nn.init.zeros_(getattr(network, f"{layer.name}__bias"))
     for layer in network.layers:

@@ -40,11 +40,17 @@ class _Common:
     normalize_observation: bool = True
     """Running mean and variance of the observation, folded into the policy's contract."""
     eval_every: Annotated[int, Field(ge=0)] = 0
-    """Environment steps between deterministic evaluations; 0: a tenth of ``steps``."""
-    eval_episodes: Annotated[int, Field(ge=5, le=1000)] = 8
+    """Environment steps between deterministic evaluations; 0: a tenth of ``steps`` (PPO: at least 25,000)."""
+    eval_episodes: Annotated[int, Field(ge=1, le=1000)] = 5
     """Episodes per evaluation, on seeds that training never uses; the best evaluation decides which policy is kept."""
     checkpoint_every_s: Annotated[float, Field(gt=0)] = 60.0
     """Seconds between checkpoints; a checkpoint does not change the run."""
+
+    @property
+    def eval_interval(self) -> int:
+        """Environment steps between evaluations, resolved."""
+        least = 25_000 if isinstance(self, PPOConfig) else 1
+        return self.eval_every or max(self.steps // 10, least)
 
     @property
     def digest(self) -> str:

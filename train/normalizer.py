@@ -73,6 +73,16 @@ class ObservationNormalizer:
             return obs
         return np.clip((obs - self._mean) * self._inverse, -CLIP, CLIP)
 
+    @property
+    def constants(self) -> tuple[np.ndarray, np.ndarray]:
+        """(mean, 1 / sqrt(variance + epsilon)), float32 [size] each."""
+        return self._mean, self._inverse
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from the state of :attr:`moments`."""
+        self.moments.restore(state)
+        self._fold()
+
     def contract(self) -> Normalizer | None:
         """What must travel with the weights."""
         if not self.active:

@@ -235,8 +235,7 @@ class PPO:
         with torch.no_grad():
             self.log_std.copy_(state["log_std"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.normalizer.moments.restore(state["normalizer"])
-        self.normalizer.update(np.zeros((0, self.envs.observation_size)))
+        self.normalizer.restore(state["normalizer"])
         self.scaler.restore(state["scaler"])
         self.random.bit_generator.state = state["random"]
         self.steps = int(state["steps"])

@@ -1,0 +1,211 @@
+"""Train a policy from an environment: the loop around any algorithm, resumable, and the finished bundle."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import re
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from ..errors import BadInput
+from ..policy.bundle import Policy
+from ..policy.contract import Action, Contract, Normalizer, Observation, Provenance, Timing
+from ..policy.environment import control_hz
+from ..policy.layers import Layers, Weights
+from ..policy.record import record_golden
+from .checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
+from .config import PPOConfig, SACConfig
+from .device import one_thread, resolve_device
+from .environments import VectorEnv
+from .evaluation import ClosedLoop, held_out_seeds
+from .interrupt import Interrupt
+from .ppo import PPO
+from .progress import Bar, Scalars
+from .sac import SAC
+
+
+class Learner(Protocol):
+    """What an algorithm must offer; a new one is a file with such a class and a line in :data:`ALGORITHMS`."""
+
+    name: str
+    steps: int
+
+    def iterate(self) -> tuple[list[tuple[float, int]], dict[str, float]]:
+        """Advance a little -> ((return, length) of finished episodes, scalars to plot)."""
+
+    def policy_parts(self) -> tuple[Layers, Weights, Normalizer | None, Action]:
+        """The deterministic policy as it stands."""
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the next iteration depends on."""
+
+    def restore(self, state: dict[str, Any]) -> bool:
+        """The inverse of ``state``; False if it could not be exact."""
+
+
+ALGORITHMS: dict[str, Callable[[Any, VectorEnv, torch.device], Learner]] = {"ppo": PPO, "sac": SAC}
+
+
+def train(
+    config: PPOConfig | SACConfig, run_folder: Path, *, device: str = "auto", progress: bool = True, resume: bool = True
+) -> Policy:
+    """Train as ``config`` says and return the policy with its contract, provenance and golden rollout.
+
+    ``run_folder`` takes the checkpoint and the TensorBoard files. A checkpoint of the same settings there is continued
+    (``resume``); Ctrl-C writes one and raises KeyboardInterrupt. The last policy is returned, unless an earlier one did
+    better in the evaluation (mean over ``eval_episodes`` fixed episodes that training never sees): then that one.
+    Raises MissingTool for a CUDA device that is not there, BadInput for settings or environments that cannot work.
+    """
+    where = resolve_device(device)
+    folder = Path(run_folder)
+    if folder.exists() and not folder.is_dir():
+        raise BadInput(folder, expected="a folder for the run", found="a file", repair="Choose another output")
+    with one_thread():
+        envs = VectorEnv(config.env, config.n_envs, config.seed)
+        try:
+            return _Run(config, folder, envs, where, progress, resume).to_end()
+        finally:
+            envs.close()
+
+
+class _Run:
+    """One training from here to the end: the learner, and what is known about its policies so far."""
+
+    def __init__(
+        self, config: PPOConfig | SACConfig, folder: Path, envs: VectorEnv, device: torch.device, progress: bool, resume: bool
+    ) -> None:
+        self.config, self.folder, self.envs, self.progress = config, folder, envs, progress
+        self.learner = ALGORITHMS[config.algorithm](config, envs, device)
+        self.path = checkpoint_path(folder, config.digest)
+        self.recent: deque[float] = deque(maxlen=20)
+        self.best: dict[str, Any] | None = None
+        self.evaluations: list[list[float]] = []
+        self.notes: list[str] = []
+        self.spent_s = 0.0
+        self.resumed_at: int | None = None
+        if resume and (state := load_checkpoint(self.path, config.digest)) is not None:
+            self._restore(state)
+
+    def to_end(self) -> Policy:
+        """Iterate until the steps are spent, evaluating and saving on the way."""
+        learner, config = self.learner, self.config
+        title = f"{learner.name} {config.env}"
+        with ExitStack() as stack:
+            bar = stack.enter_context(Bar(title, config.steps, shown=self.progress))
+            interrupt = stack.enter_context(Interrupt())
+            scalars = Scalars(self.folder / "tensorboard" / config.digest[:12], self.resumed_at)
+            stack.callback(scalars.close)
+            judge = ClosedLoop(config.env, held_out_seeds(config.seed, config.eval_episodes))
+            stack.callback(judge.close)
+            if self.resumed_at is not None:
+                bar.say(f"{title}: resumed after {self.resumed_at:,} steps")
+            if scalars.missing:
+                bar.say('no TensorBoard scalars: run pip install "pilotfish[train]" to have them')
+            began, saved = time.monotonic() - self.spent_s, time.monotonic()
+            first, since = learner.steps, time.monotonic()
+            while learner.steps < config.steps:
+                before = learner.steps
+                finished, values = learner.iterate()
+                self.recent.extend(total for total, _ in finished)
+                speed = (learner.steps - first) / max(time.monotonic() - since, 1e-9)
+                text = f"return {np.mean(self.recent):,.1f}  " if self.recent else ""
+                bar.update(min(learner.steps, config.steps), f"{text}{speed:,.0f} steps/s")
+                if finished:
+                    values |= {
+                        "episode/return": float(np.mean([total for total, _ in finished])),
+                        "episode/length": float(np.mean([length for _, length in finished])),
+                    }
+                scalars.add(values | {"time/steps_per_second": speed}, learner.steps)
+                if before // config.eval_interval != learner.steps // config.eval_interval or learner.steps >= config.steps:
+                    scalars.add({"evaluation/return": self._evaluate(judge)}, learner.steps)
+                self.spent_s = time.monotonic() - began
+                if interrupt.asked:
+                    self._save()
+                    interrupt.stop(f"stopped after {learner.steps:,} steps; the same command goes on from there")
+                if time.monotonic() - saved > config.checkpoint_every_s:
+                    self._save()
+                    saved = time.monotonic()
+            if self.resumed_at != learner.steps:
+                self._save()
+            bar.say(self._summary(title))
+        return self._finish()
+
+    def _summary(self, title: str) -> str:
+        assert self.best is not None  # the last step is always evaluated
+        kept = "" if self.best["steps"] == self.learner.steps else f" (kept from step {self.best['steps']:,})"
+        return f"{title}: return {self.best['return']:,.1f}{kept}, {self.learner.steps:,} steps in {self.spent_s:,.0f} s"
+
+    def _policy(self, layers: Layers, weights: Weights, normalizer: Normalizer | None, action: Action, steps: int) -> Policy:
+        """The bundle of these parts, with everything that its user must know."""
+        env, config = self.envs.envs[0], self.config
+        source = "running statistics of the training's observations" if normalizer else "none: trained on raw observations"
+        tools = {"python": platform.python_version()} | {
+            name: importlib.metadata.version(name) for name in ("pilotfish", "torch", "gymnasium", "numpy")
+        }
+        if "mujoco" in type(env.unwrapped).__module__:
+            tools["mujoco"] = importlib.metadata.version("mujoco")
+        contract = Contract(
+            observation=Observation(size=self.envs.observation_size, normalizer=normalizer),
+            action=action,
+            timing=Timing(control_hz=control_hz(env)),
+            provenance=Provenance(
+                source=f"trained by Pilotfish {self.learner.name}",
+                env=config.env,
+                algorithm=self.learner.name,
+                steps=steps,
+                seed=config.seed,
+                tools=tools,
+                normalizer_source=source,
+                notes=tuple(self.notes),
+            ),
+        )
+        return Policy(re.sub(r"[^A-Za-z0-9._-]+", "-", config.env), contract, layers, weights)
+
+    def _evaluate(self, judge: ClosedLoop) -> float:
+        layers, weights, normalizer, action = self.learner.policy_parts()
+        policy = self._policy(layers, weights, normalizer, action, self.learner.steps)
+        mean = float(judge.returns(policy).mean())
+        self.evaluations.append([float(self.learner.steps), mean])
+        if self.best is None or mean >= self.best["return"]:
+            moments = [] if normalizer is None else [np.array(normalizer.mean), np.array(normalizer.variance)]
+            self.best = {"return": mean, "steps": self.learner.steps, "weights": weights, "moments": moments}
+        return mean
+
+    def _finish(self) -> Policy:
+        assert self.best is not None  # the last step is always evaluated
+        layers, _, normalizer, action = self.learner.policy_parts()
+        if normalizer is not None:
+            mean, variance = (tuple(array.tolist()) for array in self.best["moments"])
+            normalizer = Normalizer(mean, variance, normalizer.epsilon, normalizer.epsilon_inside_sqrt, normalizer.clip)
+        policy = self._policy(layers, self.best["weights"], normalizer, action, int(self.best["steps"]))
+        return policy.replace(golden=record_golden(policy, self.config.env, seed=self.config.seed))
+
+    def _save(self) -> None:
+        state = {
+            "learner": self.learner.state(),
+            "recent": list(self.recent),
+            "best": self.best,
+            "evaluations": self.evaluations,
+            "notes": self.notes,
+            "spent_s": self.spent_s,
+        }
+        save_checkpoint(self.path, self.config.digest, state)
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.recent.extend(state["recent"])
+        self.best, self.evaluations, self.spent_s = state["best"], state["evaluations"], float(state["spent_s"])
+        self.notes = list(state["notes"])
+        if not self.learner.restore(state["learner"]):
+            self.notes.append(
+                f"resumed after {self.learner.steps} steps, where {self.config.env} did not replay bit by bit: "
+                "an uninterrupted training would differ"
+            )
+        self.resumed_at = self.learner.steps
