@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 JOB ?= examples/demo.toml
+ROOMS := $(wildcard *.py) py.typed policy targets runtime export train compress job
 
 .PHONY: demo test lint format install install-dev wheel-check clean
 .DEFAULT_GOAL := help
@@ -37,7 +38,7 @@ demo: install
 lint: install-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	@mkdir -p build/typing && ln -sfn ../.. build/typing/pilotfish
+	@mkdir -p build/typing/pilotfish && for part in $(ROOMS); do ln -sfn ../../../$$part build/typing/pilotfish/$$part; done
 	MYPYPATH=build/typing $(BIN)/mypy -p pilotfish
 
 format: install-dev

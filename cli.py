@@ -96,13 +96,13 @@ def train(
     verbose: Verbose = False,
 ) -> None:
     """Train a small policy from scratch. An interrupted run goes on where it was."""
-    from .train.config import parse_train_config
+    from .train.config import train_config
     from .train.run import train as train_policy
 
     settings: dict[str, Any] = {"env": env, "algorithm": algorithm, "seed": seed} | terminal.key_values(setting or [])
     if steps is not None:
         settings["steps"] = steps
-    config = parse_train_config(settings, "train")
+    config = train_config(settings, "train")
     folder = run_folder or Path("runs") / f"train-{env}-{algorithm}-{seed}"
     policy = train_policy(config, folder, device=device, progress=terminal.interactive())
     terminal.saved(policy, output or Path(f"{env}.policy"), as_json)

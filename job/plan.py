@@ -13,6 +13,7 @@ from ..targets import host, load_target
 from ..targets.profile import TARGET, Target
 from .cache import Listener, Silent, StepCache, fingerprint
 from .schema import ExportSettings, Job
+from .summary import one_line
 
 
 @dataclass
@@ -88,9 +89,9 @@ class _Run:
     def _train_config(self) -> Any:
         if self.job.train is None:
             return None
-        from ..train.config import parse_train_config
+        from ..train.config import train_config
 
-        return parse_train_config({"seed": self.job.seed} | self.job.train, "[train]")
+        return train_config({"seed": self.job.seed} | self.job.train, "[train]")
 
     def _recipe(self) -> Any:
         if not self.job.compress:
@@ -210,8 +211,6 @@ class _Run:
 
     def _prove(self, name: str, artifact: Artifact, settings: dict[str, Any], action: Any) -> None:
         """One proving step; its result lies in the artifact and is part of the step's outputs."""
-        from ..runtime.results import one_line
-
         path = artifact.path / "results" / f"{name}.json"
         self.cache.run(
             f"{name}-{artifact.path.name}", settings | {"artifact": artifact.digest}, [path], lambda: one_line(name, action())
