@@ -1,0 +1,45 @@
+"""The dictionaries that are stored beside an artifact: figures, device fingerprint, date."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..figure import Figure, Source
+from ..targets import host
+from .artifact import Artifact
+
+Progress = Callable[[int, int], None]
+"""Called now and then with (done, total); never with done > total."""
+
+
+def is_virtual(artifact: Artifact) -> bool:
+    """True where an emulator stands for the device."""
+    return artifact.manifest.target.link.kind == "virtual"
+
+
+def source_of(artifact: Artifact) -> Source:
+    """Where numbers come from that the artifact itself computed: the real device, or its binary in an emulator."""
+    return "emulated" if is_virtual(artifact) else "measured"
+
+
+def device_of(artifact: Artifact) -> str:
+    """Short device name for figures: what ran the artifact."""
+    name = artifact.manifest.target.name
+    return f"{name} (virtual board)" if is_virtual(artifact) else host.device_name()
+
+
+def result(artifact: Artifact, figures: Mapping[str, Figure], **fields: Any) -> dict[str, Any]:
+    """A result ready for :meth:`Artifact.store_result`: ``fields``, the dumped figures, the device and the date (UTC, ISO)."""
+    device = host.fingerprint()
+    if is_virtual(artifact):
+        target = artifact.manifest.target
+        device = {"virtual_board": target.name, "core": target.cpu.core, "clock_hz": target.cpu.clock_hz, "host": device}
+    return {
+        **fields,
+        "figures": {name: dataclasses.asdict(figure) for name, figure in figures.items()},
+        "device": device,
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
