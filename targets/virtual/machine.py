@@ -147,7 +147,8 @@ class Machine:
     def call(self, address: int) -> None:
         """Call the function at ``address`` (no arguments, no result) and run it to its return."""
         if self._crashed is not None:
-            raise Unreachable("the virtual board has crashed; reset it first") from self._crashed
+            state = "has crashed; reset it first" if self.engine is not None else "is closed"
+            raise Unreachable(f"the virtual board {state}") from self._crashed
         self.engine.reg_write(self._arm.UC_ARM_REG_LR, PAD | 1)
         self._run(address | 1, PAD)
         if self._guard.tobytes() != self._guard_words:
