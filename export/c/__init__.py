@@ -1,1 +1,66 @@
-"""export/c"""
+"""export/c: ONNX graph -> readable C99, compiled for this machine or into the firmware of a microcontroller."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from string import Template
+from typing import TYPE_CHECKING, Any
+
+from ...errors import Unsupported
+from ...policy.bundle import Policy
+from ...targets import host as this_machine
+from ...targets.profile import Target
+from .firmware import build_firmware, memory_map
+from .graph import read
+from .host import build_library
+from .operators import NARROW, OPERATORS, READ_ONLY, WIDE
+from .source import Source, generate, header_of, template
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["build", "generate_for"]
+
+
+def generate_for(policy: Policy, model: onnx.ModelProto, target: Target) -> Source:
+    """The C program of ``policy``, laid out for ``target``; compiles nothing."""
+    narrow = target.link.kind == "virtual"
+    return generate(read(model, {*OPERATORS, *READ_ONLY}), NARROW if narrow else WIDE, header_of(policy))
+
+
+def build(policy: Policy, model: onnx.ModelProto, target: Target, folder: Path) -> dict[str, Any]:
+    """Write sources and binary into ``folder``; returns the back-end's fields of the manifest.
+
+    ``sizes`` in bytes: weights (constant tables), arena (scratch), and for firmware flash and ram (static).
+    Raises Unsupported for a graph or target that the back-end cannot print, BadInput if the image does not
+    fit the target's memory, MissingTool without a compiler.
+    """
+    if target.link.kind not in ("local", "virtual"):
+        raise Unsupported(f"target {target.name}, link", expected="local or virtual", found=target.link.kind)
+    source = generate_for(policy, model, target)
+    files = dict(source.files)
+    virtual = target.link.kind == "virtual"
+    if virtual:
+        files |= {name: template(name) for name in ("harness.c", "startup.c")}
+        files["link.ld"] = Template(template("link.ld.in")).substitute(memory_map(target))
+    else:
+        files["host_timing.c"] = template("host_timing.c")
+    for name, text in files.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    sizes = {"weights": source.table_bytes, "arena": source.arena_bytes}
+    if virtual:
+        tools, measured = build_firmware(folder, target)
+        sizes |= measured
+    else:
+        tools = build_library(folder, target)
+        sizes["library"] = (folder / "policy.so").stat().st_size
+    return {
+        "target": target,
+        "backend": "c",
+        "precision": policy.precision,
+        "entry": "firmware.elf" if virtual else "policy.so",
+        "native": not virtual,
+        "machine": "any" if virtual else this_machine.machine(),
+        "tools": tools,
+        "sizes": sizes,
+    }

@@ -1,0 +1,99 @@
+"""policy.c -> firmware.elf for a Cortex-M board, with Zig's clang; the image is checked against the board's memory."""
+
+from __future__ import annotations
+
+import re
+import struct
+from pathlib import Path
+
+from ...errors import BadInput, Unsupported
+from ...targets.profile import Target
+from .toolchain import BASE_FLAGS, CompileError, Compiler, checked_flags, zig_compiler
+
+STACK_RESERVE_BYTES = 2048
+"""RAM that must be left for the stack; a dense float network takes less than 1 KiB."""
+SOURCES = ("policy.c", "harness.c", "startup.c")
+
+
+def build_firmware(folder: Path, target: Target, compiler: Compiler | None = None) -> tuple[dict[str, str], dict[str, int]]:
+    """Compile and link the sources in ``folder`` with link.ld to firmware.elf.
+
+    Returns (tools, sizes): flash is what must be programmed, ram the static .data and .bss, both in bytes.
+    Raises BadInput with the numbers if it does not fit; MissingTool without Zig.
+    """
+    triple, mcpu = target.compile.triple, target.compile.mcpu
+    if not triple.startswith("thumb") or not mcpu:
+        raise Unsupported(
+            f"target {target.name}, compile",
+            expected='a Cortex-M: triple "thumb-freestanding-eabi" or "-eabihf", and an mcpu such as "cortex_m4"',
+            found=f"{triple!r} and {mcpu!r}",
+        )
+    compiler = compiler or zig_compiler()
+    flags = [*BASE_FLAGS, "-target", triple, f"-mcpu={mcpu}", *checked_flags(target), "-ffreestanding", "-ffunction-sections"]
+    arguments = [
+        *flags,
+        "-Wl,-T,link.ld",
+        "-Wl,-e,Reset_Handler",
+        "-Wl,--gc-sections",
+        "-Wl,--strip-debug",
+        "-o",
+        "firmware.elf",
+        *SOURCES,
+    ]
+    try:
+        compiler.run(arguments, folder)
+    except CompileError as error:
+        raise _too_large(target, str(error)) or error from None
+    flash, ram = image_sizes((folder / "firmware.elf").read_bytes(), target)
+    limit = target.memory.ram_bytes or 0
+    if ram + STACK_RESERVE_BYTES > limit:
+        raise BadInput(
+            f"target {target.name}",
+            expected=f"{STACK_RESERVE_BYTES:,} of {limit:,} bytes of RAM free for the stack",
+            found=f"{limit - ram:,} beside {ram:,} bytes of static data",
+            repair="Compress the policy, or choose a larger device",
+        )
+    return {"compiler": compiler.version, "flags": " ".join(flags)}, {"flash": flash, "ram": ram}
+
+
+def memory_map(target: Target) -> dict[str, str]:
+    """What the linker script needs to know; refuses a profile without memory sizes."""
+    memory = target.memory
+    if memory.flash_bytes is None or memory.ram_bytes is None:
+        raise BadInput(f"target {target.name}", expected="memory.flash_bytes and memory.ram_bytes", found="none")
+    return {
+        "flash_origin": hex(memory.flash_origin),
+        "flash_bytes": str(memory.flash_bytes),
+        "ram_origin": hex(memory.ram_origin),
+        "ram_bytes": str(memory.ram_bytes),
+    }
+
+
+def image_sizes(elf: bytes, target: Target) -> tuple[int, int]:
+    """(flash, static RAM) in bytes from the program headers of a 32-bit little-endian ELF file just linked."""
+    memory = target.memory
+    offset, size, count = struct.unpack_from("<I", elf, 28)[0], *struct.unpack_from("<HH", elf, 42)
+    flash = ram = 0
+    for index in range(count):
+        kind, _, address, _, in_file, in_memory, _, _ = struct.unpack_from("<8I", elf, offset + index * size)
+        if kind != 1:  # PT_LOAD
+            continue
+        flash += in_file
+        if memory.ram_origin <= address < memory.ram_origin + (memory.ram_bytes or 0):
+            ram += in_memory
+    return flash, ram
+
+
+def _too_large(target: Target, message: str) -> BadInput | None:
+    """The linker's "will not fit" as a sentence with numbers, or None for any other failure."""
+    found = re.search(r"will not fit in region '(\w+)': overflowed by (\d+) bytes", message)
+    if found is None:
+        return None
+    region = found.group(1)
+    limit = target.memory.flash_bytes if region == "FLASH" else target.memory.ram_bytes
+    return BadInput(
+        f"target {target.name}",
+        expected=f"at most {limit or 0:,} bytes of {'flash' if region == 'FLASH' else 'RAM'}",
+        found=f"{int(found.group(2)) + (limit or 0):,} bytes",
+        repair="Compress the policy, or choose a larger device",
+    )

@@ -1,0 +1,130 @@
+"""The static memory plan: where every value lives, so that one arena of fixed size is enough.
+
+A *view* (Split, Reshape …) shares the place of its input. An in-place operator may take the place of an input
+that nobody reads afterwards. Everything else gets a buffer of its own; buffers whose lifetimes do not meet
+share addresses (first fit, in the order of definition).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Step:
+    """What the planner must know about one operation."""
+
+    reads: tuple[str, ...]
+    """Values that it reads (constants left out)."""
+    writes: tuple[str, ...]
+    """Values that it computes."""
+    views: Mapping[str, tuple[str, int]]
+    """Output -> (input, offset in values): nothing is computed, the output is that part of the input."""
+    in_place: bool = False
+    """Entry i of the one output depends only on entry i of same-sized inputs."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a value lives."""
+
+    base: str
+    """Name of the buffer: the value that it was made for, or a graph input."""
+    offset: int
+    """First value inside the buffer."""
+    size: int
+    """Number of values."""
+
+    def meets(self, other: Place) -> bool:
+        """Do the two share memory, as far as one buffer is concerned?"""
+        return self.base == other.base and self.offset < other.offset + other.size and other.offset < self.offset + self.size
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The result."""
+
+    places: Mapping[str, Place]
+    """Every value, inputs included."""
+    offsets: Mapping[str, int]
+    """Buffer -> first float in the arena; graph inputs are not in it."""
+    arena_size: int
+    """Length of the arena in floats."""
+
+    def span(self, name: str) -> tuple[int, int] | None:
+        """[start, stop) of a value in the arena, or None if it lives in a graph input."""
+        place = self.places[name]
+        if place.base not in self.offsets:
+            return None
+        start = self.offsets[place.base] + place.offset
+        return start, start + place.size
+
+
+def last_uses(steps: Sequence[Step], outputs: Sequence[str]) -> dict[str, int]:
+    """Value -> index of the last step that reads it; ``len(steps)`` for graph outputs."""
+    last: dict[str, int] = {}
+    for index, step in enumerate(steps):
+        last |= dict.fromkeys(step.writes, index) | dict.fromkeys(step.views, index) | dict.fromkeys(step.reads, index)
+    return last | dict.fromkeys(outputs, len(steps))
+
+
+def plan(
+    inputs: Mapping[str, int], steps: Sequence[Step], sizes: Mapping[str, int], outputs: Sequence[str], align: int = 1
+) -> Plan:
+    """Place every value. ``align``: every buffer starts at, and is padded to, a multiple of so many floats."""
+    last = last_uses(steps, outputs)
+    places = {name: Place(name, 0, size) for name, size in inputs.items()}
+    born: dict[str, int] = {}
+    for index, step in enumerate(steps):
+        for name, (source, offset) in step.views.items():
+            places[name] = Place(places[source].base, places[source].offset + offset, sizes[name])
+        for name in step.writes:
+            reused = _reusable(index, step, name, places, last, inputs, sizes)
+            places[name] = reused or Place(name, 0, sizes[name])
+            if reused is None:
+                born[name] = index
+    died = dict(born)
+    for name, place in places.items():
+        if place.base in died:
+            died[place.base] = max(died[place.base], last.get(name, 0))
+    offsets: dict[str, int] = {}
+    arena_size = 0
+    for name, start in born.items():
+        size = -(-sizes[name] // align) * align
+        busy = sorted(
+            (offsets[other], offsets[other] + -(-sizes[other] // align) * align)
+            for other in offsets
+            if born[other] <= died[name] and start <= died[other]
+        )
+        offset = 0
+        for low, high in busy:
+            if offset + size <= low:
+                break
+            offset = max(offset, high)
+        offsets[name] = offset
+        arena_size = max(arena_size, offset + size)
+    return Plan(places, offsets, arena_size)
+
+
+def _reusable(
+    index: int,
+    step: Step,
+    name: str,
+    places: Mapping[str, Place],
+    last: Mapping[str, int],
+    inputs: Mapping[str, int],
+    sizes: Mapping[str, int],
+) -> Place | None:
+    """The place of an input that dies here and that nobody else still reads, or None."""
+    if not step.in_place:
+        return None
+    for source in step.reads:
+        place = places[source]
+        if place.base in inputs or sizes[source] != sizes[name] or last[source] > index:
+            continue
+        others = (v for v, p in places.items() if v != source and p.meets(place))
+        clashes = any(places[r] != place and places[r].meets(place) for r in step.reads)
+        if not clashes and all(last.get(v, 0) <= index for v in others):
+            return place
+    return None

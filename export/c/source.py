@@ -1,0 +1,262 @@
+"""Graph -> policy.c, policy.h and a note: the same graph gives the same bytes."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from string import Template
+
+import numpy as np
+
+from ...errors import Unsupported
+from ...policy.bundle import Policy
+from .graph import Graph, Node
+from .memory import plan
+from .operators import OPERATORS, Layout, Operator, Scope, number
+
+MATH = {
+    "lanes": (),
+    "lanes_int8": ("lanes",),
+    "abs": (),
+    "at_most": (),
+    "exp_parts": (),
+    "tanh": (),
+    "exp": ("exp_parts",),
+    "sigmoid": ("exp_parts",),
+    "elu": ("exp_parts",),
+    "round_to_grid": (),
+    "inverse_sqrt": (),
+    "sum": (),
+    "sum_of_squares": (),
+}
+"""Math functions (templates/math_NAME.c) in the order in which they are printed, with what they need."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the comments of the generated files say, besides what the graph says itself."""
+
+    provenance: str
+    """One line: which policy this is."""
+    contract: tuple[str, ...] = ()
+    """Lines about observation, action, state and time."""
+    action_size: int | None = None
+    """Network outputs, where the action is an index among them; None: as many as values are written."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """The generated program."""
+
+    files: dict[str, str]
+    """policy.c, policy.h, README.txt"""
+    table_bytes: int
+    """Constant tables."""
+    arena_bytes: int
+    """Static scratch memory."""
+    obs: int
+    """POLICY_OBS_SIZE"""
+    state: int
+    """POLICY_STATE_SIZE"""
+    count: int
+    """POLICY_ACTION_COUNT"""
+    discrete: bool
+    """True: the action is one int32."""
+
+
+def header_of(policy: Policy) -> Header:
+    """Provenance and contract of a policy as plain ASCII comment lines."""
+    contract = policy.contract
+    observation, action, timing = contract.observation, contract.action, contract.timing
+    lines = [f"Observation: {observation.size} x float32, raw{_units(observation.units)}"]
+    if observation.normalizer:
+        lines.append("  normalized inside: clip((x - mean) / s)")
+    lines += _named(observation.names)
+    if action.kind == "discrete":
+        lines.append(f"Action: one index in [0, {action.size}){_units(action.units)}")
+    else:
+        limits = "" if not action.low else f", clipped to [{min(action.low):g}, {max(action.high):g}] or narrower"
+        lines.append(f"Action: {action.size} x float32{limits}{_units(action.units)}")
+    lines += _named(action.names)
+    at = 0
+    for state in contract.state:
+        lines.append(f"State [{at}, {at + state.size}): {state.name}, zero at the start of an episode")
+        at += state.size
+    if timing.control_hz:
+        lines.append(f"Decisions per second in training: {timing.control_hz:g}")
+    provenance = f"Policy {policy.name}, sha256 {policy.digest}, {policy.parameters} parameters, {policy.precision}"
+    return Header(harmless(provenance), tuple(harmless(line) for line in lines), action.size)
+
+
+def harmless(text: str) -> str:
+    """Text that may stand in a C comment: names come from strangers' files, and must not end it."""
+    return re.sub(r"[^A-Za-z0-9 _.,:;()\[\]{}=+\-@#%'\"<>|^/]", "?", text).replace("*/", "?/").replace("/*", "/?")[:2000]
+
+
+def _units(units: str) -> str:
+    return f" ({units})" if units else ""
+
+
+def _named(names: Sequence[str]) -> list[str]:
+    if not names:
+        return []
+    text = ", ".join(f"{i} {name}" for i, name in enumerate(names))
+    return textwrap.wrap(harmless(text), 110, initial_indent="  ", subsequent_indent="  ")
+
+
+def generate(graph: Graph, layout: Layout, header: Header) -> Source:
+    """Print a graph as C99. Raises Unsupported for what an operator cannot print."""
+    graph = _with_separate_outputs(graph)
+    operators = [OPERATORS[node.op].read(node, graph) for node in graph.nodes]
+    roots = _roots(graph)
+    discrete = "action" in graph.integer
+    floats = [name for name in graph.outputs if name not in graph.integer]
+    steps = [op.step() for op in operators]
+    align = 16 if layout.lanes else 1
+    memory = plan(graph.inputs, steps, graph.sizes, floats, align)
+    scope = Scope(graph, memory, layout, roots)
+    body = [line for op in operators for line in _block(op, scope)] + _results(graph, scope)
+    state = sum(size for name, size in graph.inputs.items() if name != "obs")
+    body = _unused(body, state) + body
+    tables = [_table(name, array, comment) for name, (array, comment) in scope.tables.items()]
+    table_bytes = sum(array.nbytes for array, _ in scope.tables.values())
+    count = 1 if discrete else graph.outputs["action"]
+    action_size = header.action_size or count
+    values = {
+        "provenance": harmless(header.provenance),
+        "contract": "\n".join(f"   {harmless(line)}" for line in header.contract),
+        "obs": graph.inputs["obs"],
+        "action": action_size,
+        "count": count,
+        "state": state,
+        "discrete": int(discrete),
+        "action_type": "int32_t" if discrete else "float",
+        "action_comment": (
+            f"/* An index in [0, {action_size}). */"
+            if discrete
+            else "/* One of the POLICY_ACTION_COUNT entries of the action. */"
+        ),
+        "table_bytes": table_bytes,
+        "arena": max(memory.arena_size, 1),
+        "arena_bytes": 4 * max(memory.arena_size, 1),
+        "state_bytes": 4 * state,
+        "alignment": 64 if layout.lanes else 4,
+        "math": "\n".join(template(f"math_{name}.c").rstrip("\n") + "\n" for name in _closure(scope.math)),
+        "tables": "\n".join(tables),
+        "reset": "for (int i = 0; i < POLICY_STATE_SIZE; ++i) state[i] = 0.0f;" if state else "(void)state;",
+        "body": "\n".join(f"  {line}" if line else "" for line in body),
+    }
+    files = {name: Template(template(f"{name}.in")).substitute(values) for name in ("policy.c", "policy.h", "README.txt")}
+    return Source(files, table_bytes, 4 * max(memory.arena_size, 1), graph.inputs["obs"], state, count, discrete)
+
+
+def _with_separate_outputs(graph: Graph) -> Graph:
+    """A copy of the graph in which no output is (part of) an input: the results are written last, over the old state."""
+    inputs = set(graph.inputs)
+    views = set(inputs)
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        if node.inputs and node.inputs[0] in views and OPERATORS[node.op].__name__ == "View":
+            views |= set(node.outputs)
+        nodes.append(node)
+    sizes, outputs = dict(graph.sizes), graph.outputs
+    for name in outputs:
+        if name in graph.constants or name in inputs:
+            raise Unsupported(f"output {name!r}", expected="a computed value", found="a constant or an input itself")
+        if name in views:
+            # The View that makes this output becomes a copy.
+            index = next(i for i, n in enumerate(nodes) if name in n.outputs)
+            inner = f"{name}/view"
+            old = nodes[index]
+            nodes[index] = Node(
+                old.op, old.name, old.inputs, tuple(inner if o == name else o for o in old.outputs), old.attributes
+            )
+            nodes.insert(index + 1, Node("Concat", f"copy of {name}", (inner,), (name,)))
+            sizes[inner] = sizes[name]
+    return Graph(graph.inputs, outputs, nodes, sizes, graph.constants, graph.integer)
+
+
+def _roots(graph: Graph) -> dict[str, str]:
+    """Graph input -> C expression; refuses a graph that does not follow the convention of export/onnx.py."""
+    states = [name for name in graph.inputs if name != "obs"]
+    wanted = {"action": None} | {name.replace("state_in_", "state_out_", 1): name for name in states}
+    named = all(name.startswith("state_in_") for name in states)
+    if "obs" not in graph.inputs or not named or set(graph.outputs) != set(wanted):
+        raise Unsupported(
+            "ONNX graph",
+            expected="inputs obs, state_in_NAME… and outputs action, state_out_NAME…",
+            found=f"inputs {', '.join(graph.inputs)} and outputs {', '.join(graph.outputs)}",
+        )
+    roots, at = {"obs": "obs"}, 0
+    for out, name in wanted.items():
+        if name is None:
+            continue
+        if graph.outputs[out] != graph.inputs[name] or out in graph.integer:
+            raise Unsupported(
+                f"state {name!r}", expected=f"{graph.inputs[name]} float32 values in {out}", found=f"{graph.outputs[out]}"
+            )
+        roots[name] = "state" if at == 0 else f"state + {at}"
+        at += graph.inputs[name]
+    return roots
+
+
+def _block(op: Operator, scope: Scope) -> list[str]:
+    lines = op.print(scope)
+    if not lines:
+        return []
+    into = ", ".join(harmless(o)[:60] for o in op.node.outputs if o)
+    return [f"{{ /* {op.node.op} -> {into}: {_numbers(scope.graph, op.node)} */", *(f"  {line}" for line in lines), "}"]
+
+
+def _numbers(graph: Graph, node: Node) -> str:
+    inputs = " + ".join(str(graph.sizes[i]) for i in node.inputs if i in graph.sizes)
+    return f"{inputs} -> {graph.sizes.get(node.outputs[0], 1)} values"
+
+
+def _results(graph: Graph, scope: Scope) -> list[str]:
+    """Copy the results to the caller, last of all, when nothing reads the old state any more."""
+    lines = []
+    for name, size in graph.outputs.items():
+        if name in graph.integer:
+            continue
+        to = "action" if name == "action" else scope.roots[name.replace("state_out_", "state_in_", 1)]
+        source = scope.at(name)
+        lines.append(f"{{ /* {harmless(name)[:60]} */")
+        lines += [f"  const float *const x = {source};", f"  float *const y = {to};"]
+        lines.append(f"  for (int i = 0; i < {size}; ++i) y[i] = x[i];")
+        lines.append("}")
+    return lines
+
+
+def _unused(body: list[str], state: int) -> list[str]:
+    text = "\n".join(body)
+    lines = [] if state else ["(void)state;"]
+    if not re.search(r"\bobs\b", text):
+        lines.append("(void)obs;")
+    return lines
+
+
+def _closure(names: set[str]) -> list[str]:
+    wanted = {n for n in names if n}
+    for name in tuple(wanted):
+        wanted |= set(MATH[name])
+    return [name for name in MATH if name in wanted]
+
+
+def _table(name: str, array: np.ndarray, comment: str) -> str:
+    flat = array.reshape(-1)
+    integer = flat.dtype == np.int8
+    words = [str(v) for v in flat.tolist()] if integer else [number(v) for v in flat]
+    width = 24 if integer else 8
+    rows = [", ".join(words[i : i + width]) for i in range(0, len(words), width)]
+    note = f"/* {harmless(comment)} */\n" if comment else ""
+    kind = "int8_t" if integer else "float"
+    return f"{note}static const {kind} {name}[{len(words)}] POLICY_ALIGNED = {{\n  " + ",\n  ".join(rows) + "};\n"
+
+
+def template(name: str) -> str:
+    """The text of templates/NAME."""
+    return (resources.files(__package__) / "templates" / name).read_text(encoding="utf-8")
