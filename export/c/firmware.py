@@ -29,13 +29,22 @@ def build_firmware(folder: Path, target: Target, compiler: Compiler | None = Non
             found=f"{triple!r} and {mcpu!r}",
         )
     compiler = compiler or zig_compiler()
-    flags = [*BASE_FLAGS, "-target", triple, f"-mcpu={mcpu}", *checked_flags(target), "-ffreestanding", "-ffunction-sections"]
+    flags = [
+        *BASE_FLAGS,
+        "-target",
+        triple,
+        f"-mcpu={mcpu}",
+        *checked_flags(target),
+        "-ffreestanding",
+        "-ffunction-sections",
+        "-fdata-sections",
+    ]
     arguments = [
         *flags,
         "-Wl,-T,link.ld",
         "-Wl,-e,Reset_Handler",
+        "-Wl,-z,max-page-size=4096",
         "-Wl,--gc-sections",
-        "-Wl,--strip-debug",
         "-o",
         "firmware.elf",
         *SOURCES,
