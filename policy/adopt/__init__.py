@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..bundle import Policy
 from ..environment import check_env, control_hz, make_env
+from .onnx import read_onnx
 from .sb3 import read_sb3
 from .sniff import Format, sniff
 from .source import Source
@@ -16,7 +17,7 @@ from .source import Source
 __all__ = ["adopt"]
 
 # One short file per format; a new one is a line here and a rule in sniff.py.
-_READERS: dict[Format, Callable[[Source], Policy]] = {"sb3": read_sb3}
+_READERS: dict[Format, Callable[[Source], Policy]] = {"sb3": read_sb3, "onnx": read_onnx}
 
 
 def adopt(
