@@ -130,9 +130,13 @@ def validated(schema: TypeAdapter[T], data: Any, where: object) -> T:
     try:
         return schema.validate_python(data)
     except ValidationError as error:
-        first = error.errors()[0]
+        unknown = ("unexpected_keyword_argument", "extra_forbidden")
+        # A misspelt required key is both missing and unknown: only the latter says how to mend it.
+        first = min(error.errors(), key=lambda mistake: mistake["type"] not in unknown)
         place = ".".join(str(part) for part in first["loc"])
-        if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        if first["type"] == "missing":
+            raise BadInput(where, expected=f"the key {place!r}", found="none") from error
+        if first["type"] in unknown:
             raise BadInput(
                 where, expected="only known keys", found=f"{place!r}", repair=suggestion(schema, first["loc"])
             ) from error
