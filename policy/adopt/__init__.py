@@ -13,11 +13,12 @@ from .onnx import read_onnx
 from .sb3 import read_sb3
 from .sniff import Format, sniff
 from .source import Source
+from .torchscript import read_torchscript
 
 __all__ = ["adopt"]
 
 # One short file per format; a new one is a line here and a rule in sniff.py.
-_READERS: dict[Format, Callable[[Source], Policy]] = {"sb3": read_sb3, "onnx": read_onnx}
+_READERS: dict[Format, Callable[[Source], Policy]] = {"sb3": read_sb3, "torchscript": read_torchscript, "onnx": read_onnx}
 
 
 def adopt(
