@@ -1,0 +1,95 @@
+"""distill: a new, smaller network learns to act like the policy."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from ..errors import BadInput, require
+from ..policy import Policy
+from ..policy.layers import GRU, LSTM, ActivationName, Linear
+from .heal import imitate
+from .imitation import Imitation
+from .passes import STRICT, Context, Pass, PassResult, Promise, Requirement
+from .requirements import environment
+
+Width = Annotated[int, Field(gt=0, le=65_536)]
+
+
+@dataclass(frozen=True, config=STRICT)
+class Distill(Imitation):
+    """On-policy distillation (DAgger, Ross et al. 2011) into a network of another shape, from random weights."""
+
+    hidden: tuple[Width, ...] = (16, 16)
+    """Widths of the hidden layers; empty: one linear layer."""
+    activation: ActivationName = "tanh"
+    """After every hidden layer."""
+    cell: Literal["none", "gru", "lstm"] = "none"
+    """A recurrent cell in front, which a policy with memory needs."""
+    cell_size: Width = 32
+    """Width of the recurrent cell, if any."""
+    steps: Annotated[int, Field(gt=0)] = 30_000
+    """Environment steps in all."""
+    iterations: Annotated[int, Field(gt=0, le=1000)] = 6
+    """Rounds of acting and learning that the steps are spread over."""
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 3e-3
+    """Of Adam, at the start of each round."""
+    teacher_share: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Probability that the teacher acts in the first round; it halves every round."""
+    kind: Literal["distill"] = "distill"
+
+
+def student_of(policy: Policy, config: Distill, seed: int) -> Policy:
+    """An untrained policy of the asked shape, with the contract of ``policy``."""
+    torch = require("torch", "train")
+    from ..policy.network import Network
+    from ..train.actor import initialize, network_layers
+
+    layers = network_layers(
+        policy.contract.observation.size,
+        config.hidden,
+        config.activation,
+        False,
+        policy.contract.action.size,
+        None if config.cell == "none" else (config.cell, config.cell_size),
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = initialize(Network(layers), torch.Generator().manual_seed(seed), out_gain=0.1)
+    return policy.replace(layers=layers, weights=network.to_weights(), golden=None)
+
+
+def _run(policy: Policy, config: Distill, context: Context) -> PassResult:
+    student = imitate(student_of(policy, config, context.seed), context, config, {}, context.seed)
+    return PassResult(
+        student, {"compression": round(policy.parameters / student.parameters, 3)}, "x".join(map(str, config.hidden)) or "linear"
+    )
+
+
+def _memory(policy: Policy, config: Distill, _: Context) -> None:
+    if policy.contract.state and config.cell == "none":
+        raise BadInput(
+            f"pass 'distill' on {policy.name}",
+            expected="a student with memory, as the policy has one",
+            found='cell = "none"',
+            repair='Set cell = "gru" or "lstm"',
+        )
+
+
+def _wrong_shape(_: Policy, result: PassResult, config: Distill) -> str:
+    widths = tuple(layer.out_size for layer in result.policy.layers if isinstance(layer, Linear))[:-1]
+    cells = [layer.kind for layer in result.policy.layers if isinstance(layer, GRU | LSTM)]
+    if widths != config.hidden or cells != [config.cell] * (config.cell != "none"):
+        return f"widths {list(widths)} and cells {cells}"
+    return ""
+
+
+DISTILL = Pass(
+    "distill",
+    Distill,
+    _run,
+    requires=(environment, Requirement("the student has memory if the policy has", _memory)),
+    ensures=(Promise("the student has the shape asked for", _wrong_shape),),
+)

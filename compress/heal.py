@@ -1,0 +1,131 @@
+"""heal: a compressed policy learns to act like the one it came from, without losing its zeros or its int8 grids."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from ..errors import require
+from ..policy import Policy
+from ..policy.layers import LAYERS
+from .imitation import Imitation
+from .matrices import Masks, nonzero_masks
+from .passes import STRICT, Context, Pass, PassResult, Promise
+from .requirements import environment
+
+JUDGED_EPISODES = 5
+"""Episodes by which the trainer chooses between its rounds."""
+RETURN_SEED = 10_007
+"""Seeds the episodes that are measured; the trainer's own choice between rounds looks at others."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class Heal(Imitation):
+    """On-policy distillation from the recipe's original policy (DAgger, Ross et al. 2011) into the compressed one.
+
+    Pruned weights stay zero (they are masked after every gradient step); int8 weights and activations are trained
+    straight through their grids (Jacob et al. 2018), so what was trained is what is exported.
+    """
+
+    episodes: Annotated[int, Field(ge=0, le=1000)] = 5
+    """Episodes, on the same seeds, that measure the return before and after; the worse of the two is not kept. 0: unmeasured."""
+    kind: Literal["heal"] = "heal"
+
+
+def imitate(student: Policy, context: Context, settings: Imitation, masks: Masks, seed: int) -> Policy:
+    """Distill ``context.teacher`` into ``student``; entries outside ``masks`` are zero after every gradient step."""
+    from ..train.config import DistillConfig
+    from ..train.distill import distill
+
+    config = DistillConfig(
+        steps=settings.steps,
+        iterations=settings.iterations,
+        epochs=settings.epochs,
+        batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        teacher_share=settings.teacher_share,
+        eval_episodes=1 if settings.iterations == 1 else JUDGED_EPISODES,  # one round leaves nothing to choose from
+        seed=seed,
+    )
+    return distill(
+        context.teacher,
+        student,
+        config,
+        device=context.device,
+        progress=context.progress,
+        after_step=keeper(masks),
+        env=context.env,
+    )
+
+
+def keeper(masks: Mapping[str, np.ndarray]) -> Callable[[Any], None]:
+    """What re-applies the masks to the parameters of a :class:`pilotfish.policy.network.Network`, in place."""
+    torch = require("torch", "train")
+    factors: dict[str, Any] = {}
+
+    def keep(network: Any) -> None:
+        with torch.no_grad():
+            for name, mask in masks.items():
+                parameter = getattr(network, name.replace(".", "__"))
+                if name not in factors or factors[name].device != parameter.device:
+                    factors[name] = torch.from_numpy(mask.astype(np.float32)).to(parameter.device)
+                parameter.mul_(factors[name])
+
+    return keep
+
+
+def _run(policy: Policy, config: Heal, context: Context) -> PassResult:
+    healed = imitate(policy, context, config, nonzero_masks(policy.layers, policy.weights), context.seed)
+    if not config.episodes or context.env is None:
+        return PassResult(healed, {})
+    before, after = mean_returns((policy, healed), context.env, config.episodes)
+    changed = {"return": [round(before, 3), round(after, 3)], "episodes": config.episodes, "kept": "after"}
+    if after < before:
+        return PassResult(policy, changed | {"kept": "before: healing lowered the return"})
+    return PassResult(healed, changed)
+
+
+def mean_returns(policies: Sequence[Policy], env: str, episodes: int) -> list[float]:
+    """Mean undiscounted return of each policy over the same deterministic episodes.
+
+    A working figure that decides between candidates; what a report prints is the return of the built artifact.
+    """
+    from ..train.evaluation import ClosedLoop, held_out_seeds
+
+    loop = ClosedLoop(env, held_out_seeds(RETURN_SEED, episodes))
+    try:
+        return [float(loop.returns(policy).mean()) for policy in policies]
+    finally:
+        loop.close()
+
+
+def _lost_zeros(before: Policy, result: PassResult, _: Heal) -> str:
+    for name, mask in nonzero_masks(before.layers, before.weights).items():
+        if filled := int(np.count_nonzero(result.policy.weights[name][~mask])):
+            return f"{filled} pruned weights of {name} filled again"
+        fresh = int((result.policy.weights[name][mask] == 0).sum())
+        if fresh and result.policy.weights[name].dtype != np.int8:  # on an int8 grid a small weight may round to zero
+            return f"{fresh} new zeros in {name}"
+    return ""
+
+
+def _other_layers(before: Policy, result: PassResult, _: Heal) -> str:
+    if result.policy.layers != before.layers:
+        return f"layers {LAYERS.dump_json(result.policy.layers).decode()[:200]}"
+    return ""
+
+
+HEAL = Pass(
+    "heal",
+    Heal,
+    _run,
+    requires=(environment,),
+    ensures=(
+        Promise("the layers, their widths, grids and precisions stay as they are", _other_layers),
+        Promise("every weight that was zero still is, and no float32 weight became zero", _lost_zeros),
+    ),
+)

@@ -1,0 +1,31 @@
+"""Imitation: how a compressed policy is taught by the policy that it was made from."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from .passes import STRICT
+
+
+@dataclass(frozen=True, config=STRICT)
+class Imitation:
+    """Budget of an on-policy distillation (DAgger): the student acts, the recipe's original policy labels."""
+
+    steps: Annotated[int, Field(gt=0)] = 20_000
+    """Environment steps in all."""
+    iterations: Annotated[int, Field(gt=0, le=1000)] = 5
+    """Rounds of acting and learning that the steps are spread over."""
+    epochs: Annotated[int, Field(gt=0, le=10_000)] = 20
+    """Passes over the collected steps per round."""
+    batch_size: Annotated[int, Field(gt=0)] = 512
+    """Steps per gradient step."""
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
+    """Of Adam, at the start of each round."""
+    teacher_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Probability that the teacher acts in the first round; 0: the student acts from the start, as it is nearly there."""
+    without_environment: bool = False
+    """True: a policy that has no environment here learns from the teacher's answers to its recorded rollout, or else to random
+    observations; the provenance's notes say so, because nothing is known about its return then."""

@@ -1,0 +1,45 @@
+"""Weight matrices of a network: which there are, their float32 values, and which entries are not zero."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ..policy.layers import GRU, LSTM, Layers, Linear, Weights
+
+Masks = dict[str, np.ndarray]
+"""Matrix name -> bool [out, in], True where the entry may be other than zero."""
+
+
+def matrices(layers: Layers) -> list[str]:
+    """Names of the 2-D weights in layer order: what pruning and quantization act on; biases and norms are not among them."""
+    names: list[str] = []
+    for layer in layers:
+        if isinstance(layer, Linear):
+            names.append(f"{layer.name}.weight")
+        elif isinstance(layer, GRU | LSTM):
+            names += [f"{layer.name}.weight_ih", f"{layer.name}.weight_hh"]
+    return names
+
+
+def dense(weights: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+    """A matrix as float32 [out, in], taken off its int8 grid where it is on one."""
+    scale = weights.get(f"{name}_scale")
+    wide = weights[name].astype(np.float32)
+    return wide if scale is None else wide * scale[:, None]
+
+
+def nonzero_masks(layers: Layers, weights: Weights) -> Masks:
+    """Where each matrix is not zero."""
+    return {name: weights[name] != 0 for name in matrices(layers)}
+
+
+def zeros(masks: Mapping[str, np.ndarray]) -> int:
+    """How many entries are zero (False) in all."""
+    return sum(int(mask.size - np.count_nonzero(mask)) for mask in masks.values())
+
+
+def entries(masks: Mapping[str, np.ndarray]) -> int:
+    """How many entries there are in all."""
+    return sum(mask.size for mask in masks.values())

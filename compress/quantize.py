@@ -1,0 +1,156 @@
+"""quantize: int8 weights on per-row grids, int8 activations calibrated on recorded rollouts."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from ..errors import BadInput
+from ..policy import Policy
+from ..policy.layers import GRU, LSTM, Layer, Linear, Weights
+from ..policy.layers import Quantize as QuantizeLayer
+from ..targets.profile import near
+from .activations import layer_inputs
+from .matrices import dense, matrices
+from .passes import STRICT, Context, Pass, PassResult, Promise, Requirement
+from .requirements import float_weights, recorded
+
+LEVELS = 255
+"""Steps of an int8 grid from -128 to 127."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class Quantize:
+    """Post-training int8. Symmetric per output row for weights, affine per tensor for activations (Jacob et al. 2018).
+
+    The observation stays float32 by default: what a policy needs most is the precision of its input
+    (arXiv 2511.07046). Cells of GRU and LSTM get int8 weights and keep float32 activations.
+    """
+
+    activations: Literal["int8", "float"] = "int8"
+    """float: weights only, which needs no calibration and no environment."""
+    calibration: Literal["minmax", "percentile"] = "minmax"
+    """How the range of an activation is read from the recorded rollout."""
+    percentile: float = Field(default=99.99, gt=50, le=100)
+    """For "percentile": this share of the values on either side lies inside the range."""
+    quantize_input: bool = False
+    """True: the normalized observation is rounded to int8 as well."""
+    keep_float: tuple[str, ...] = ()
+    """Names of layers that stay float32."""
+    kind: Literal["quantize"] = "quantize"
+
+
+def quantized_rows(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """float32 [out, in] -> int8 [out, in] in [-127, 127] and float32 scale [out]: the grid of ``policy.network.int8_rows``."""
+    wide = weight.astype(np.float32)
+    scale = np.maximum(np.abs(wide).max(axis=1), np.float32(1e-12)) / np.float32(127)
+    return np.clip(np.round(wide / scale[:, None]), -127, 127).astype(np.int8), scale
+
+
+def activation_grid(low: float, high: float) -> tuple[float, int]:
+    """(scale, zero point) of the int8 grid that spans [low, high] and holds 0 exactly."""
+    low, high = min(low, 0.0), max(high, 0.0)
+    scale = float(np.float32((high - low) / LEVELS)) or 1 / 128
+    return scale, int(np.clip(round(-128 - low / scale), -128, 127))
+
+
+def activation_range(values: np.ndarray, config: Quantize) -> tuple[float, float]:
+    """The range that calibration keeps of recorded activations, float32 [T, width]."""
+    if config.calibration == "minmax":
+        return float(values.min()), float(values.max())
+    low, high = np.percentile(values, [100 - config.percentile, config.percentile])
+    return float(low), float(high)
+
+
+def _run(policy: Policy, config: Quantize, context: Context) -> PassResult:
+    cells = [layer for layer in policy.layers if isinstance(layer, Linear | GRU | LSTM)]
+    for name in config.keep_float:
+        if name not in (known := [layer.name for layer in cells]):
+            where = f"pass 'quantize' on {policy.name}"
+            raise BadInput(where, expected="names of layers with weights", found=repr(name), repair=near(name, known))
+    grids = _grids(policy, config, context)
+    weights: Weights = dict(policy.weights)
+    layers: list[Layer] = []
+    for index, layer in enumerate(policy.layers):
+        if isinstance(layer, Linear | GRU | LSTM) and layer.name not in config.keep_float:
+            if index in grids:
+                layers.append(QuantizeLayer(*grids[index]))
+            layer = dataclasses.replace(layer, weight_bits=8)
+            for name in matrices((layer,)):
+                weights[name], weights[f"{name}_scale"] = quantized_rows(weights[name])
+        layers.append(layer)
+    changed = {
+        "activations": {policy.layers[i].name: {"scale": s, "zero_point": z} for i, (s, z) in grids.items()},  # type: ignore[union-attr]
+        "weight_error": {name: _relative_error(policy.weights[name], dense(weights, name)) for name in matrices(policy.layers)},
+    }
+    return PassResult(policy.replace(layers=tuple(layers), weights=weights, golden=None), changed, "int8")
+
+
+def _grids(policy: Policy, config: Quantize, context: Context) -> dict[int, tuple[float, int]]:
+    """Index of each linear layer whose input is to be rounded -> (scale, zero point)."""
+    if config.activations == "float":
+        return {}
+    first = next((i for i, layer in enumerate(policy.layers) if isinstance(layer, Linear | GRU | LSTM)), None)
+    wanted = {
+        index
+        for index, layer in enumerate(policy.layers)
+        if isinstance(layer, Linear)
+        and layer.name not in config.keep_float
+        and (config.quantize_input or index != first)
+        and not (index and isinstance(policy.layers[index - 1], QuantizeLayer))
+    }
+    if not wanted:
+        return {}
+    inputs = layer_inputs(policy, recorded(policy, config.kind, context), wanted)
+    return {index: activation_grid(*activation_range(values, config)) for index, values in inputs.items()}
+
+
+def _relative_error(before: np.ndarray, after: np.ndarray) -> float:
+    size = float(np.linalg.norm(before))
+    return round(float(np.linalg.norm(after - before)) / size, 6) if size else 0.0
+
+
+def _calibrated(policy: Policy, config: Quantize, context: Context) -> None:
+    if config.activations == "int8" and any(isinstance(layer, Linear) for layer in policy.layers):
+        recorded(policy, config.kind, context)
+
+
+def _has_weights(policy: Policy, _: Quantize, __: Context) -> None:
+    if not matrices(policy.layers):
+        raise BadInput(f"pass 'quantize' on {policy.name}", expected="at least one layer with weights", found="none")
+
+
+def _off_grid(before: Policy, result: PassResult, config: Quantize) -> str:
+    for name in matrices(before.layers):
+        if name.partition(".")[0] in config.keep_float:
+            continue
+        half_step = result.policy.weights[f"{name}_scale"][:, None] * 0.5001
+        if (np.abs(dense(result.policy.weights, name) - before.weights[name]) > half_step).any():
+            return f"{name} farther from its float32 value than half a step"
+    return ""
+
+
+def _still_float(_: Policy, result: PassResult, config: Quantize) -> str:
+    found = [n for layer in result.policy.layers if getattr(layer, "weight_bits", 8) != 8 and (n := layer.name)]  # type: ignore[union-attr]
+    wrong = sorted(set(found) ^ set(config.keep_float))
+    return f"the opposite for {wrong[0]}" if wrong else ""
+
+
+QUANTIZE = Pass(
+    "quantize",
+    Quantize,
+    _run,
+    requires=(
+        Requirement("there is a layer with weights", _has_weights),
+        float_weights,
+        Requirement("there is a rollout recorded in the environment, unless activations stay float", _calibrated, early=True),
+    ),
+    ensures=(
+        Promise("every weight lies within half a step of its float32 value", _off_grid),
+        Promise("every layer with weights is int8, except those kept float", _still_float),
+    ),
+)

@@ -1,0 +1,68 @@
+"""Requirements that more than one pass states."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import BadInput
+from ..policy import Golden, Policy
+from ..policy.environment import check_env, make_env
+from ..policy.layers import Linear
+from .passes import Context, Requirement
+
+
+def _float_weights(policy: Policy, config: Any, _: Context) -> None:
+    int8 = [layer.name for layer in policy.layers if getattr(layer, "weight_bits", 32) == 8]
+    if int8:
+        raise BadInput(
+            f"pass {config.kind!r} on {policy.name}",
+            expected="float32 weights",
+            found=f"int8 in {', '.join(int8[:4])}",
+            repair=f"Put {config.kind!r} before 'quantize' in the recipe",
+        )
+
+
+def _linear_layers(policy: Policy, config: Any, _: Context) -> None:
+    if not any(isinstance(layer, Linear) for layer in policy.layers):
+        raise BadInput(f"pass {config.kind!r} on {policy.name}", expected="at least one linear layer", found="none")
+
+
+def _environment(policy: Policy, config: Any, context: Context) -> None:
+    if context.env is None:
+        if getattr(config, "heal", config).without_environment:
+            return
+        raise BadInput(
+            f"pass {config.kind!r} on {policy.name}",
+            expected="an environment in which the student acts",
+            found="none: the policy's provenance names none",
+            repair="Name one with --env, or set without_environment = true to learn from recorded or random observations",
+        )
+    env = make_env(context.env)
+    try:
+        check_env(policy.contract, env)
+    finally:
+        env.close()
+
+
+def recorded(policy: Policy, kind: str, context: Context) -> Golden:
+    """The observations recorded in the environment on which ranges are calibrated; never random ones.
+
+    They are the rollout of the recipe's original policy. Raises BadInput, saying how to get one, where there is none.
+    """
+    golden = context.teacher.golden
+    if golden is None or golden.source != "environment":
+        raise BadInput(
+            f"pass {kind!r} on {policy.name}",
+            expected="a golden rollout recorded in the environment, to calibrate on",
+            found="none" if golden is None else "one of random observations, whose ranges mean nothing",
+            repair='Adopt or train the policy with --env, or set activations = "float" (quantize) or criterion = "weights" '
+            "(factorize), which need no calibration",
+        )
+    return golden
+
+
+float_weights: Requirement[Any] = Requirement("the weights are float32", _float_weights)
+linear_layers: Requirement[Any] = Requirement("there is at least one linear layer", _linear_layers)
+environment: Requirement[Any] = Requirement(
+    "there is an environment of the policy's observation and action, unless told to do without", _environment, early=True
+)

@@ -1,0 +1,18 @@
+"""The table of passes: a new pass is a new short file and one line here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .distill import DISTILL, Distill
+from .factorize import FACTORIZE, Factorize
+from .heal import HEAL, Heal
+from .passes import Pass
+from .prune import PRUNE, Prune
+from .quantize import QUANTIZE, Quantize
+from .trim import TRIM, Trim
+
+PassConfig = Prune | Trim | Factorize | Quantize | Distill | Heal
+"""Any pass's settings."""
+PASSES: dict[str, Pass[Any]] = {step.name: step for step in (PRUNE, TRIM, FACTORIZE, QUANTIZE, DISTILL, HEAL)}
+"""By the name that a recipe uses."""

@@ -1,0 +1,64 @@
+"""Small policies for the passes: built here, with seeded weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from pilotfish.policy import Action, Contract, Golden, Normalizer, Observation, Policy
+from pilotfish.policy.layers import GRU, Activation, Linear, tensor_shapes
+from pilotfish.policy.reference import Reference
+
+Maker = Callable[..., Policy]
+
+
+def build(
+    sizes: tuple[int, ...] = (5, 12, 9, 3),
+    seed: int = 0,
+    *,
+    activation: str = "tanh",
+    cell: bool = False,
+    source: str = "environment",
+) -> Policy:
+    """A policy of random weights with a golden rollout of 200 steps, said to come from ``source`` ("" for none)."""
+    rng = np.random.default_rng(seed)
+    layers: list = []
+    width = sizes[0]
+    if cell:
+        layers.append(GRU("gru", width, sizes[1]))
+        width = sizes[1]
+    for number, size in enumerate(sizes[1:]):
+        layers.append(Linear(f"fc{number}", width, size))
+        if number < len(sizes) - 2:
+            layers.append(Activation(activation))
+        width = size
+    weights = {
+        name: rng.normal(scale=0.6, size=shape).astype(dtype)
+        for layer in layers
+        for name, (shape, dtype) in tensor_shapes(layer).items()
+    }
+    normalizer = Normalizer(tuple(rng.normal(size=sizes[0])), tuple(rng.uniform(0.5, 2, sizes[0])), clip=10.0)
+    contract = Contract(Observation(sizes[0], normalizer=normalizer), Action("continuous", sizes[-1]))
+    policy = Policy("tiny", contract, tuple(layers), weights)
+    return policy.replace(golden=rollout(policy, source)) if source else policy
+
+
+def rollout(policy: Policy, source: str) -> Golden:
+    """What the policy does on a smooth random walk of observations."""
+    rng = np.random.default_rng(1)
+    obs = np.cumsum(rng.normal(scale=0.2, size=(200, policy.contract.observation.size)), axis=0).astype(np.float32)
+    start = np.arange(200) % 100 == 0
+    actor, states, actions = Reference(policy), [], []
+    for row, first in zip(obs, start, strict=True):
+        if first:
+            actor.reset()
+        states.append(actor.state)
+        actions.append(actor.act(row))
+    return Golden(obs, np.stack(actions), np.stack(states), start, source)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def make() -> Maker:
+    return build
