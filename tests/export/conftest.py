@@ -1,0 +1,105 @@
+"""Shared by the tests of the C back-end: policies made of random numbers, and libraries loaded from generated C."""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pilotfish.policy.bundle import Policy
+from pilotfish.policy.contract import Action, Contract, Normalizer, Observation
+from pilotfish.policy.layers import Layer, tensor_shapes, widths
+
+
+def random_policy(layers: Sequence[Layer], in_size: int, out_size: int, seed: int, *, normalizer: bool = True, **action) -> Policy:
+    """A policy of these layers with weights of a sane size; ``action`` are fields of the contract's action."""
+    rng = np.random.default_rng(seed)
+    weights: dict[str, np.ndarray] = {}
+    for layer in layers:
+        for name, (shape, dtype) in tensor_shapes(layer).items():
+            if dtype == np.int8:
+                weights[name] = rng.integers(-127, 128, shape).astype(np.int8)
+            elif name.endswith("_scale"):
+                weights[name] = rng.uniform(0.2, 1.5, shape).astype(np.float32) / np.float32(127 * np.sqrt(widths(layer)[0] or 1))
+            else:
+                spread = 1 / np.sqrt(shape[-1]) if len(shape) == 2 else 0.3
+                centre = 1.0 if name.endswith((".scale",)) or (layer.kind == "layer_norm" and name.endswith("weight")) else 0.0
+                weights[name] = (centre + spread * rng.normal(size=shape)).astype(np.float32)
+    if normalizer:
+        norm = Normalizer(tuple(rng.normal(size=in_size)), tuple(rng.uniform(0.3, 4.0, in_size)), clip=5.0)
+    else:
+        norm = None
+    action = {"kind": "continuous"} | action
+    contract = Contract(Observation(in_size, normalizer=norm), Action(size=out_size, **action))
+    return Policy(f"random-{seed}", contract, tuple(layers), weights)
+
+
+class Loaded:
+    """policy.so through ctypes: obs in, action out, the state carried."""
+
+    def __init__(self, path: Path) -> None:
+        self.library = ctypes.CDLL(str(path))
+        self.sizes = tuple((ctypes.c_int32 * 4).in_dll(self.library, "policy_sizes"))
+        self.state = np.zeros(max(1, self.sizes[1]), np.float32)
+        self.action = np.zeros(self.sizes[2], np.int32 if self.sizes[3] else np.float32)
+
+    def reset(self) -> None:
+        self.library.policy_reset(self.state.ctypes.data_as(ctypes.c_void_p))
+
+    def act(self, obs: np.ndarray) -> np.ndarray:
+        row = np.ascontiguousarray(obs, np.float32)
+        self.library.policy_step(*(a.ctypes.data_as(ctypes.c_void_p) for a in (row, self.state, self.action)))
+        return self.action.copy()
+
+
+def need_compiler() -> str:
+    """Path of the system's C compiler, or a skip that names it."""
+    path = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if path is None:
+        pytest.skip("no system C compiler (cc, gcc, clang)")
+    return path
+
+
+@pytest.fixture
+def make_policy() -> Callable[..., Policy]:
+    return random_policy
+
+
+@pytest.fixture(scope="session")
+def build_host(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Policy], Loaded]:
+    """policy -> its library for this machine, built as the exporter builds it."""
+    from pilotfish.export.c import build
+    from pilotfish.export.onnx import to_onnx
+    from pilotfish.targets.profile import load_target
+
+    need_compiler()
+    target, count = load_target("host-cpu"), itertools.count()
+
+    def make(policy: Policy) -> Loaded:
+        folder = tmp_path_factory.mktemp(f"host-{next(count)}")
+        build(policy, to_onnx(policy), target, folder)
+        return Loaded(folder / "policy.so")
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def compile_functions(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], ctypes.CDLL]:
+    """C text -> a loaded library, compiled with the exporter's own flags."""
+    from pilotfish.export.c.toolchain import BASE_FLAGS
+
+    compiler = need_compiler()
+
+    def make(text: str) -> ctypes.CDLL:
+        folder = tmp_path_factory.mktemp("functions")
+        (folder / "f.c").write_text(text)
+        flags = [*BASE_FLAGS, "-O3", "-march=native", "-Wall", "-Wextra", "-Werror", "-pedantic", "-fPIC", "-shared"]
+        subprocess.run([compiler, *flags, "f.c", "-o", "f.so"], cwd=folder, check=True)
+        return ctypes.CDLL(str(folder / "f.so"))
+
+    return make
