@@ -1,0 +1,220 @@
+"""Closed-loop return of the artifact itself, on the same seeds as its reference policy."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from contextlib import closing
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import sealed
+from ..errors import BadInput, Unsupported
+from ..figure import Figure, Source
+from ..policy.bundle import Policy
+from ..policy.contract import Contract
+from ..policy.environment import check_env, make_env, to_env_action
+from ..policy.reference import Reference
+from ..targets import host
+from .artifact import Artifact
+from .gate import checked_gate, compare, passes
+from .open import open_session
+from .results import Progress, device_of, result, source_of
+from .session import Session
+from .statistics import SPREAD, Interval
+
+if TYPE_CHECKING:
+    import gymnasium
+
+MAX_STEPS = 100_000
+"""An episode that has not ended by then is an error: its return would depend on our patience."""
+MAX_EPISODES = 100_000
+
+_played: dict[tuple[str, str, int], tuple[float, int]] = {}
+"""(policy digest, environment, seed) -> (return, length) of references in this process."""
+
+
+def play(session: Session, env: gymnasium.Env, contract: Contract, seed: int, max_steps: int = MAX_STEPS) -> tuple[float, int]:
+    """Fly one episode from ``env.reset(seed=seed)``: (undiscounted return, decisions).
+
+    Raises BadInput if an action is not finite, Unsupported if the episode outlasts ``max_steps``.
+    """
+    obs, _ = env.reset(seed=seed)
+    session.reset()
+    total = 0.0
+    for step in range(1, max_steps + 1):
+        action = session.act(np.asarray(obs, np.float32).reshape(-1))
+        if not np.isfinite(action).all():
+            raise BadInput(
+                f"decision {step} of the episode with seed {seed}",
+                expected="finite actions",
+                found=f"{action}",
+                repair="pilotfish verify shows where the artifact leaves its reference",
+            )
+        obs, reward, terminated, truncated, _ = env.step(to_env_action(contract, env, action))
+        total += float(reward)
+        if terminated or truncated:
+            if not math.isfinite(total):
+                raise BadInput(f"the episode with seed {seed}", expected="a finite return", found=f"{total} from the environment")
+            return total, step
+    raise Unsupported(
+        env.spec.id if env.spec else "environment",
+        expected=f"episodes that end within {max_steps:,} decisions",
+        found=f"one that goes on (seed {seed})",
+        repair="Register it with max_episode_steps",
+    )
+
+
+def evaluate(
+    artifact: Artifact,
+    *,
+    env: str | None = None,
+    episodes: int = 10,
+    seed: int = 0,
+    gate: float | None = None,
+    reference: Policy | str | os.PathLike[str] | None = None,
+    trust: bool = False,
+    progress: Progress | None = None,
+    cache: Path | None = None,
+) -> dict[str, Any]:
+    """Fly ``episodes`` episodes with seeds ``seed``, ``seed`` + 1, … and compare, paired, with the float32 ``reference``.
+
+    ``env``: default, the one in the contract's provenance. ``reference``: a policy or its bundle; default, the source
+    bundle inside the artifact (pass the policy before compression to judge the compression). ``gate``: see
+    :func:`pilotfish.runtime.gate.passes`; without one, ``passed`` is True. ``cache``: a folder that keeps the reference's
+    returns between processes. Stores and returns the result.
+    """
+    checked_gate(gate)
+    if not 1 <= episodes <= MAX_EPISODES:
+        raise BadInput("episodes", expected=f"1 to {MAX_EPISODES:,}", found=f"{episodes}")
+    if seed < 0 or seed + episodes > 2**32:
+        raise BadInput("seed", expected="0 or more, below 2^32", found=f"{seed}")
+    contract = artifact.manifest.contract
+    env_id = env or contract.provenance.env
+    if env_id is None:
+        raise BadInput(
+            artifact.path, expected="an environment to fly in", found="none in its contract", repair="Name one with --env"
+        )
+    if contract.timing.actions_per_decision != 1:
+        raise Unsupported(
+            artifact.path, expected="one action per decision", found=f"{contract.timing.actions_per_decision} actions"
+        )
+    policy = artifact.policy if reference is None else reference if isinstance(reference, Policy) else Policy.load(reference)
+    seeds = list(range(seed, seed + episodes))
+    world = make_env(env_id)
+    try:
+        check_env(contract, world)
+        check_env(policy.contract, world)
+        returns, lengths = [], []
+        with closing(open_session(artifact, trust=trust)) as session:
+            for done, episode_seed in enumerate(seeds, start=1):
+                total, length = play(session, world, contract, episode_seed)
+                returns.append(total)
+                lengths.append(length)
+                if progress:
+                    progress(done, 2 * episodes)
+
+        def halfway(done: int, of: int) -> None:
+            if progress:
+                progress(of + done, 2 * of)
+
+        reference_returns, _ = _reference_returns(policy, world, env_id, seeds, cache, halfway)
+    finally:
+        world.close()
+    comparison = compare(np.array(returns), np.array(reference_returns))
+    source, device = source_of(artifact), device_of(artifact)
+    what = (
+        "decisions from the firmware in the emulator, environment simulated" if source == "emulated" else "environment simulated"
+    )
+
+    def figure(interval: Interval, unit: str, origin: Source, note: str = "", device: str = device) -> Figure:
+        spread = SPREAD if interval.low is not None else ""
+        notes = "; ".join(filter(None, (note, interval.note)))
+        return Figure(interval.value, unit, origin, episodes, interval.low, interval.high, spread, device, notes)
+
+    if comparison.retained is None:
+        retained = Figure(None, "fraction", source, episodes, device=device, note=comparison.no_ratio)
+    else:
+        retained = figure(comparison.retained, "fraction", source, "ratio of the mean returns")
+    figures = {
+        "return": figure(comparison.mean, "return", source, what),
+        "reference_return": figure(comparison.reference, "return", "measured", "float32 reference in numpy", host.device_name()),
+        "difference": figure(comparison.difference, "return", source, "paired by seed"),
+        "retained": retained,
+    }
+    data = result(
+        artifact,
+        figures,
+        env=env_id,
+        episodes=episodes,
+        seeds=seeds,
+        returns=returns,
+        reference_returns=reference_returns,
+        lengths=lengths,
+        reference=policy.name,
+        reference_digest=policy.digest,
+        gate=gate,
+        passed=passes(comparison, gate),
+    )
+    artifact.store_result("evaluate", data)
+    return data
+
+
+def reference_returns(
+    policy: Policy, env_id: str, seeds: list[int], *, cache: Path | None = None, progress: Progress | None = None
+) -> tuple[list[float], list[int]]:
+    """(returns, lengths) of the float32 reference, one per seed; an episode is flown once per process, or once per ``cache``."""
+    world = make_env(env_id)
+    try:
+        check_env(policy.contract, world)
+        return _reference_returns(policy, world, env_id, seeds, cache, progress)
+    finally:
+        world.close()
+
+
+def _reference_returns(
+    policy: Policy, world: gymnasium.Env, env_id: str, seeds: list[int], cache: Path | None, progress: Progress | None
+) -> tuple[list[float], list[int]]:
+    path = _cache_path(cache, policy, env_id) if cache else None
+    kept = _read_cache(path) if path else {}
+    session, fresh = Reference(policy), False
+    flown: list[tuple[float, int]] = []
+    for done, seed in enumerate(seeds, start=1):
+        key = (policy.digest, env_id, seed)
+        if key not in _played:
+            _played[key] = kept.get(seed) or play(session, world, policy.contract, seed)
+        fresh = fresh or seed not in kept
+        kept[seed] = _played[key]
+        flown.append(_played[key])
+        if progress:
+            progress(done, len(seeds))
+    if path and fresh:
+        sealed.write_atomic(path, sealed.canonical_json({str(seed): list(episode) for seed, episode in kept.items()}))
+    return [total for total, _ in flown], [length for _, length in flown]
+
+
+def _cache_path(folder: Path, policy: Policy, env_id: str) -> Path:
+    """One file per policy, environment and simulator version: another MuJoCo gives other returns."""
+    versions = []
+    for package in ("gymnasium", "mujoco"):
+        try:
+            versions.append(f"{package} {metadata.version(package)}")
+        except metadata.PackageNotFoundError:
+            versions.append(f"no {package}")
+    key = sealed.sha256_bytes(json.dumps([policy.digest, env_id, versions]).encode())
+    return Path(folder) / f"reference-{key[:32]}.json"
+
+
+def _read_cache(path: Path) -> dict[int, tuple[float, int]]:
+    """Kept episodes by seed; a cache that is not one counts as empty, since it can be flown again."""
+    if not path.is_file():
+        return {}
+    try:
+        data = sealed.read_json(path, "kept reference returns")
+        return {int(seed): (float(total), int(length)) for seed, (total, length) in data.items()}
+    except (BadInput, AttributeError, TypeError, ValueError):
+        return {}
