@@ -206,6 +206,9 @@ def result(name: str, artifact: Artifact, outcome: dict[str, Any], as_json: bool
             f"{figure['samples']:,}" if figure["value"] is not None else escape(figure["note"]),
         )
     _out.print(table)
+    from .job.summary import one_line
+
+    _out.print(escape(one_line(name, outcome)))
 
 
 def artifact_table(artifacts: Sequence[Artifact]) -> None:

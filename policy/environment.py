@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +25,7 @@ def make_env(env_id: str, **options: Any) -> gymnasium.Env:
     if not isinstance(env_id, str) or not env_id or ":" in env_id:
         # "module:Env-v0" makes Gymnasium import that module: a stranger's policy or job must not do so.
         raise BadInput(f"environment {env_id!r}", expected="the id of a registered Gymnasium environment", found=repr(env_id))
+    _listen_to_mujoco()
     try:
         env = gym.make(env_id, **options)
     except gym.error.DependencyNotInstalled as error:
@@ -49,6 +52,23 @@ def make_env(env_id: str, **options: Any) -> gymnasium.Env:
     if len(observation.shape) != 1:
         env = gym.wrappers.FlattenObservation(env)
     return env
+
+
+@functools.cache
+def _listen_to_mujoco() -> None:
+    """MuJoCo's warnings go to a logger instead of the terminal and a MUJOCO_LOG.TXT in the current folder.
+
+    That Gymnasium's own models use deprecated compiler attributes is nothing that a user can mend, so it is only for debugging.
+    """
+    try:
+        import mujoco
+    except ModuleNotFoundError:
+        return
+    if mujoco.get_mju_user_warning() is None:
+        log = logging.getLogger("pilotfish.mujoco")
+        mujoco.set_mju_user_warning(
+            lambda text: log.log(logging.DEBUG if "deprecated" in text else logging.WARNING, text.strip())
+        )
 
 
 def control_hz(env: gymnasium.Env) -> float | None:
