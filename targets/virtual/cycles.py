@@ -22,6 +22,9 @@ class Cycles(NamedTuple):
     def plus(self, other: Cycles) -> Cycles:
         return Cycles(self.low + other.low, self.typical + other.typical, self.high + other.high)
 
+    def times(self, count: int) -> Cycles:
+        return Cycles(self.low * count, self.typical * count, self.high * count)
+
 
 @dataclass(frozen=True)
 class CostTable:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from ..profile import Cost
 from .cycles import CostTable, Cycles, block_cost
 from .decode import Decoder, Instruction
 from .flash import code_stalls, data_stalls
-from .machine import PAD, Machine
+from .machine import Machine
 
-Block = tuple[int, int]
-"""(address, bytes) of a straight run of code as the emulator translated it."""
+SIZE_BITS = 16
+"""A block, a straight run of code as the emulator translated it, is one number: its address, then its bytes."""
+SIZE_MASK = (1 << SIZE_BITS) - 1
 
 
 class CallProfile(NamedTuple):
@@ -35,10 +38,10 @@ class Profiler:
     def __init__(self, machine: Machine, table: CostTable | None, cost: Cost | None) -> None:
         self._machine, self._table, self._cost = machine, table, cost
         self._decoder = Decoder()
-        self._decoded: dict[Block, tuple[Instruction, ...]] = {}
-        self._edges: dict[tuple[Block | None, Block, bool], Cycles] = {}
-        self._lines: dict[Block, tuple[tuple[int, int], ...]] = {}
-        self._trace: list[Block] = []
+        self._decoded: dict[int, tuple[Instruction, ...]] = {}
+        self._edges: dict[tuple[int | None, int, bool], Cycles] = {}
+        self._lines: dict[int, tuple[tuple[int, int], ...]] = {}
+        self._trace: list[int] = []
         self._reads: list[int] = []
         self._hooks: list[Any] = []
 
@@ -47,7 +50,7 @@ class Profiler:
         trace, reads = self._trace.append, self._reads.append
 
         def on_block(_engine: Any, address: int, size: int, _data: Any) -> None:
-            trace((address, size))
+            trace(address << SIZE_BITS | size)
 
         def on_read(_engine: Any, _kind: int, address: int, _size: int, _value: int, _data: Any) -> None:
             reads(address)
@@ -71,50 +74,58 @@ class Profiler:
         self._trace.clear()
         self._reads.clear()
         self._machine.call(address)
-        trace = [block for block in self._trace if block[0] != PAD]
-        blocks = Counter(trace)
-        instructions = sum(len(self._block(block)) * times for block, times in blocks.items())
-        cycles = self._cycles(trace) if self._table else None
-        stalls = None
-        if self._cost is not None and self._table is not None:
-            stalls = data_stalls(self._reads, self._cost) + code_stalls(map(self._lines_of, trace), self._cost)
+        # Soft float runs through hundreds of thousands of blocks: count them in numpy, then cost each once.
+        blocks, order = np.unique(np.array(self._trace, np.uint64), return_inverse=True)
+        code = [self._block(int(key)) for key in blocks]
+        times = np.bincount(order, minlength=len(blocks))
+        instructions = sum(len(block) * int(n) for block, n in zip(code, times, strict=True))
+        if self._table is None:
+            return CallProfile(instructions, None, None)
+        cycles = self._cycles(blocks, order)
+        if self._cost is None:
+            return CallProfile(instructions, cycles, None)
+        lines = [self._lines_of(int(key)) for key in blocks]
+        stalls = data_stalls(self._reads, self._cost) + code_stalls(map(lines.__getitem__, order.tolist()), self._cost)
         return CallProfile(instructions, cycles, stalls)
 
-    def _block(self, block: Block) -> tuple[Instruction, ...]:
-        if block not in self._decoded:
-            address, size = block
-            self._decoded[block] = self._decoder.block(self._machine.read(address, size), address)
-        return self._decoded[block]
+    def _block(self, key: int) -> tuple[Instruction, ...]:
+        if key not in self._decoded:
+            address, size = key >> SIZE_BITS, key & SIZE_MASK
+            self._decoded[key] = self._decoder.block(self._machine.read(address, size), address)
+        return self._decoded[key]
 
-    def _cycles(self, trace: list[Block]) -> Cycles:
+    def _cycles(self, blocks: npt.NDArray[np.uint64], order: npt.NDArray[np.intp]) -> Cycles:
         """Sum over the edges: what a block costs depends on the one before it and on whether it branches away."""
         assert self._table is not None
-        low = typical = high = 0
-        befores: list[Block | None] = [None, *trace[:-1]]
-        nexts: list[int] = [*(block[0] for block in trace[1:]), PAD]
-        for (before, block, after), times in Counter(zip(befores, trace, nexts, strict=True)).items():
-            taken = after != block[0] + block[1]
-            key = (before, block, taken)
+        starts = blocks >> np.uint64(SIZE_BITS)
+        ends = starts + (blocks & np.uint64(SIZE_MASK))
+        taken = np.ones(len(order), bool)  # the last block returns
+        taken[:-1] = starts[order[1:]] != ends[order[:-1]]
+        before = np.concatenate([[len(blocks)], order[:-1]])  # len(blocks): nothing ran before
+        edges, times = np.unique((before * len(blocks) + order) * 2 + taken, return_counts=True)
+        total = Cycles(0, 0, 0)
+        for edge, n in zip(edges.tolist(), times.tolist(), strict=True):
+            previous, this, away = edge // 2 // len(blocks), edge // 2 % len(blocks), bool(edge % 2)
+            key = (int(blocks[previous]) if previous < len(blocks) else None, int(blocks[this]), away)
             if key not in self._edges:
-                last = self._block(before)[-1] if before else None
-                self._edges[key] = block_cost(self._table, self._block(block), last, taken)
-            a, b, c = self._edges[key]
-            low, typical, high = low + a * times, typical + b * times, high + c * times
-        return Cycles(low, typical, high)
+                last = self._block(key[0])[-1] if key[0] is not None else None
+                self._edges[key] = block_cost(self._table, self._block(key[1]), last, away)
+            total = total.plus(self._edges[key].times(n))
+        return total
 
-    def _lines_of(self, block: Block) -> tuple[tuple[int, int], ...]:
-        """The flash lines of ``block`` in order, each with the typical cycles of the instructions in it."""
-        if block not in self._lines:
+    def _lines_of(self, key: int) -> tuple[tuple[int, int], ...]:
+        """The flash lines of a block in order, each with the typical cycles of the instructions in it."""
+        if key not in self._lines:
             assert self._table is not None and self._cost is not None
             line_bytes = self._cost.flash_line_bytes
             lines: dict[int, int] = {}
             before = None
-            for instruction in self._block(block):
+            for instruction in self._block(key):
                 cycles = self._table.instruction(instruction, before)[1]
                 first, last = instruction.address // line_bytes, (instruction.address + instruction.size - 1) // line_bytes
                 lines[first] = lines.get(first, 0) + cycles
                 if last != first:
                     lines.setdefault(last, 0)
                 before = instruction
-            self._lines[block] = tuple(lines.items())
-        return self._lines[block]
+            self._lines[key] = tuple(lines.items())
+        return self._lines[key]

@@ -72,7 +72,7 @@ def test_a_mistake_is_named_in_one_line(tmp_path, old, new, message):
 def test_unknown_names_and_missing_files_suggest_what_there_is(tmp_path):
     with pytest.raises(BadInput, match="Did you mean 'crazyflie'"):
         load_target("crazyfly")
-    with pytest.raises(BadInput, match="Known: crazyflie, host-cpu"):
+    with pytest.raises(BadInput, match="Known: crazyflie, host-cpu, nucleo"):
         load_target("zzz")
     with pytest.raises(BadInput, match="neither"):
         load_target(tmp_path / "none.toml")
