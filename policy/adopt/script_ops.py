@@ -234,7 +234,7 @@ def _shape(x: Any) -> tuple[int, ...]:
     value = plain(x)
     shape = value.shape if isinstance(value, np.ndarray | Signal) else ()
     if not shape and not isinstance(value, np.ndarray):
-        raise Misfit("a question for the shape of a value whose shape is not known")
+        raise Misfit("a question for the shape of a value of unknown length")
     return tuple(shape)
 
 

@@ -41,35 +41,64 @@ def read_torchscript(source: Source) -> Policy:
     archive = TorchArchive(Archive(source.path), _allowed, _WHAT)
     if not isinstance(archive.value, Record):
         raise BadInput(where, expected=f"{_WHAT} of one module", found=f"{archive.value!r}"[:80])
-    code = ScriptCode(archive.archive, archive.folder)
-    constants = _constants(archive)
-    width, notes = 0, []
     try:
-        try:
-            walk, result = _follow(archive, code, constants, 0)
-        except WidthFound as found:
-            width = found.size
-            walk, result = _follow(archive, code, constants, width)
-        signal, initial = _result(walk, result, archive)
-    except WidthFound as error:
-        raise Unsupported(where, expected="one observation length", found=f"layers for {width} and {error.size}") from error
+        width, signal, initial = _recovered(archive)
     except Misfit as error:
         raise Unsupported(
             where, expected="forward code that is a chain of known layers", found=f"{error} in {family(archive.value.path)}"
         ) from error
     except (ValueError, TypeError, IndexError, KeyError, AttributeError, ArithmeticError, RecursionError) as error:
         raise Unsupported(where, expected="forward code that is a chain of known layers", found=f"{error}"[:160]) from error
-    if any(buffer.array.any() for buffer in initial):
-        notes.append("the stored hidden state was not zero; the policy starts every episode at zero")
+    warm = any(buffer.array.any() for buffer in initial)
     provenance = Provenance(
         source=f"TorchScript module {family(archive.value.path)} ({source.path.name})",
         tools={"torchscript_version": _version(archive)},
-        notes=tuple(notes),
+        notes=("the stored hidden state was not zero; the policy starts every episode at zero",) if warm else (),
     )
     if deployment and source.control_hz is None:
         source = dataclasses.replace(source, control_hz=deployment.control_hz)
     policy = assemble(source, width, signal, provenance, units=deployment.action_units if deployment else "")
     return _deployed(policy, deployment) if deployment else policy
+
+
+def _recovered(archive: TorchArchive) -> tuple[int, Signal, list[Buffer]]:
+    """(observation length, action signal, state buffers).
+
+    The length is not written down anywhere: the first layer tells it. Where code asks for it before (a slice,
+    a number added to the observation), the input lengths of the archive's matrices are tried in turn.
+    """
+    code, constants = ScriptCode(archive.archive, archive.folder), _constants(archive)
+    candidates = [0]
+    first: Misfit | None = None
+    while candidates:
+        width = candidates.pop(0)
+        try:
+            walk, result = _follow(archive, code, constants, width)
+            return width, *_result(walk, result, archive)
+        except WidthFound as found:
+            candidates = [found.size]
+        except Misfit as error:
+            first = first or error
+            if width == 0 and str(error).endswith("unknown length"):
+                candidates = _input_lengths(archive)
+                first = error if not candidates else None
+    raise first or Misfit("layers for several observation lengths")
+
+
+def _input_lengths(archive: TorchArchive) -> list[int]:
+    """Distinct numbers of columns of the archive's matrices, in stored order."""
+    lengths: dict[int, None] = {}
+    pending = [archive.value]
+    for _ in range(10_000):
+        if not pending:
+            break
+        value = pending.pop(0)
+        if archive.is_tensor(value):
+            shape = archive.array(value).shape
+            lengths |= {shape[-1]: None} if len(shape) >= 2 else {}
+        elif isinstance(value, Record) and isinstance(value.state, dict):
+            pending += value.state.values()
+    return list(lengths)[:64]
 
 
 def _follow(archive: TorchArchive, code: ScriptCode, constants: list[Any], width: int) -> tuple[Walk, Any]:
