@@ -192,7 +192,8 @@ def verify(
     from .runtime.verify import verify as verify_artifact
 
     built = Artifact.load(artifact)
-    result = verify_artifact(built, trust=trust, tolerance=tolerance)
+    with terminal.counting("verify") as progress:
+        result = verify_artifact(built, trust=trust, tolerance=tolerance, progress=progress)
     terminal.result("verify", built, result, as_json)
     terminal.end_with_gates([] if result["passed"] else [f"{built.label} does not match its golden rollout"])
 
@@ -214,7 +215,10 @@ def bench(
     from .runtime.bench import bench as bench_artifact
 
     built = Artifact.load(artifact)
-    result = bench_artifact(built, trust=trust, control_hz=control_hz, calls=calls, paced_seconds=paced_seconds)
+    with terminal.counting("bench") as progress:
+        result = bench_artifact(
+            built, trust=trust, control_hz=control_hz, calls=calls, paced_seconds=paced_seconds, progress=progress
+        )
     terminal.result("bench", built, result, as_json)
 
 
@@ -237,7 +241,10 @@ def evaluate(
 
     built = Artifact.load(artifact)
     against = Policy.load(reference) if reference else None
-    result = evaluate_artifact(built, env=env, episodes=episodes, seed=seed, gate=gate, reference=against, trust=trust)
+    with terminal.counting("evaluate") as progress:
+        result = evaluate_artifact(
+            built, env=env, episodes=episodes, seed=seed, gate=gate, reference=against, trust=trust, progress=progress
+        )
     terminal.result("evaluate", built, result, as_json)
     terminal.end_with_gates([] if result["passed"] else [f"{built.label} keeps less of the return than the gate {gate} asks for"])
 

@@ -10,13 +10,15 @@ import sys
 import tomllib
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import Progress
 from rich.table import Table
 
 from .doctor import EXTRAS
@@ -142,6 +144,17 @@ def end_with_gates(failed: Sequence[str]) -> None:
         raise GateFailed("; ".join(failed))
 
 
+@contextmanager
+def counting(title: str) -> Iterator[Callable[[int, int], None] | None]:
+    """A progress bar with time left on standard error, where somebody watches; it vanishes at the end."""
+    if not _err.is_terminal:
+        yield None
+        return
+    with Progress(console=_err, transient=True) as bar:
+        task = bar.add_task(escape(title), total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
 class StepPrinter:
     """Tells the steps of a job as they happen, on standard error."""
 
@@ -151,6 +164,10 @@ class StepPrinter:
     def finished(self, step: str, seconds: float, cached: bool, summary: str) -> None:
         how = "[dim]kept from before[/dim]" if cached else f"{seconds:.1f} s"
         _err.print(f"[green]✓[/green] {escape(step)}  {how}  [dim]{escape(summary)}[/dim]")
+
+    def counting(self, step: str) -> AbstractContextManager[Callable[[int, int], None] | None]:
+        """A bar while a step counts; see :func:`counting`."""
+        return counting(step)
 
 
 def saved(policy: Policy, path: Path, as_json: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +18,9 @@ class Listener(Protocol):
 
     def finished(self, step: str, seconds: float, cached: bool, summary: str) -> None: ...
 
+    def counting(self, step: str) -> AbstractContextManager[Callable[[int, int], None] | None]:
+        """A progress bar for the length of a step: called with (done, total); None: nobody watches."""
+
 
 class Silent:
     """A listener for callers that want no output."""
@@ -26,6 +30,10 @@ class Silent:
 
     def finished(self, step: str, seconds: float, cached: bool, summary: str) -> None:
         """Say nothing."""
+
+    def counting(self, step: str) -> AbstractContextManager[None]:  # noqa: ARG002 - the protocol's name
+        """Show nothing."""
+        return nullcontext()
 
 
 class StepCache:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..policy.bundle import Policy
-from ..runtime.artifact import Artifact
+from ..runtime.artifact import RESULTS, Artifact
 from ..targets import host, load_target
 from ..targets.profile import TARGET, Target
 from .cache import Listener, Silent, StepCache, fingerprint
@@ -186,14 +187,15 @@ class _Run:
         from ..runtime.verify import verify
 
         settings = dataclasses.asdict(self.job.verify)
-        self._prove("verify", artifact, settings, lambda: verify(artifact, tolerance=self.job.verify.tolerance))
+        self._prove("verify", artifact, settings, lambda progress: verify(artifact, progress=progress, **settings))
 
     def bench(self, artifact: Artifact) -> None:
         """Latency on the target."""
         from ..runtime.bench import bench
 
         settings = dataclasses.asdict(self.job.bench)
-        self._prove("bench", artifact, settings | self._here(artifact.manifest.target), lambda: bench(artifact, **settings))
+        depends = settings | self._here(artifact.manifest.target)
+        self._prove("bench", artifact, depends, lambda progress: bench(artifact, progress=progress, **settings))
 
     def evaluate(self, artifact: Artifact, original: Policy) -> None:
         """Closed-loop return, where there is an environment."""
@@ -202,19 +204,20 @@ class _Run:
         settings = dataclasses.asdict(self.job.evaluate)
         if (self.job.evaluate.env or artifact.manifest.contract.provenance.env) is None:
             return
+        depends = settings | {"original": original.digest}
         self._prove(
-            "evaluate",
-            artifact,
-            settings | {"original": original.digest},
-            lambda: evaluate(artifact, reference=original, **settings),
+            "evaluate", artifact, depends, lambda progress: evaluate(artifact, reference=original, progress=progress, **settings)
         )
 
-    def _prove(self, name: str, artifact: Artifact, settings: dict[str, Any], action: Any) -> None:
-        """One proving step; its result lies in the artifact and is part of the step's outputs."""
-        path = artifact.path / "results" / f"{name}.json"
-        self.cache.run(
-            f"{name}-{artifact.path.name}", settings | {"artifact": artifact.digest}, [path], lambda: one_line(name, action())
-        )
+    def _prove(self, name: str, artifact: Artifact, depends: dict[str, Any], action: Callable[[Any], dict[str, Any]]) -> None:
+        """One proving step; its result lies in the artifact and is the step's output."""
+        path, step = artifact.path / RESULTS / f"{name}.json", f"{name}-{artifact.path.name}"
+
+        def counted() -> str:
+            with self.cache.listener.counting(step) as progress:
+                return one_line(name, action(progress))
+
+        self.cache.run(step, depends | {"artifact": artifact.digest}, [path], counted)
 
     def _here(self, target: Target) -> dict[str, Any]:
         """Local builds and timings belong to this machine: on another one they are made again."""
@@ -225,7 +228,7 @@ class _Run:
         from ..runtime.report import write_report
 
         proofs = [
-            fingerprint(a.path / "results" / f"{name}.json") for a in result.artifacts for name in ("verify", "bench", "evaluate")
+            fingerprint(a.path / RESULTS / f"{name}.json") for a in result.artifacts for name in ("verify", "bench", "evaluate")
         ]
         depends = {"artifacts": [a.digest for a in result.artifacts], "results": proofs, "title": self.job.report.title}
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pilotfish.job import load_job, run_job
+from pilotfish.job.cache import Silent
 from pilotfish.runtime.artifact import Artifact
 
 JOB = """
@@ -36,7 +37,7 @@ episodes = 2
 """
 
 
-class Recorder:
+class Recorder(Silent):
     """Counts which steps really ran and which were kept."""
 
     def __init__(self) -> None:
