@@ -1,0 +1,107 @@
+"""What distillation learns from: states that the student (or the teacher) reaches, each with the teacher's answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..policy.bundle import Policy
+from ..policy.network import State, TorchPolicy, transform_action
+from ..policy.record import record_golden
+from .environments import VectorEnv
+
+
+@dataclass(frozen=True, eq=False)
+class Demonstrations:
+    """T steps of n copies of the environment, in the order in which they happened."""
+
+    obs: Tensor
+    """float32 [T, n, observation size], raw."""
+    answer: Tensor
+    """float32 [T, n, action size]: the teacher's action; discrete: the teacher's network output y."""
+    start: Tensor
+    """float32 [T, n]: 1 where an episode starts."""
+    memory: tuple[Tensor, ...]
+    """The student's recurrent tensors *before* the step, float32 [T, n, size] each; empty for feed-forward students."""
+
+    def to(self, device: torch.device) -> Demonstrations:
+        """The same on another device."""
+        memory = tuple(tensor.to(device) for tensor in self.memory)
+        return Demonstrations(self.obs.to(device), self.answer.to(device), self.start.to(device), memory)
+
+
+def _answer(policy: TorchPolicy, obs: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
+    """(what a student should give, the action itself [n, m], next state)."""
+    y, following = policy.network(policy.normalize(obs), state)
+    action = transform_action(policy.contract.action, y)
+    return (y if policy.contract.action.kind == "discrete" else action), action, following
+
+
+class Collector:
+    """Steps the environments with the student or the teacher; episodes go on from one round to the next."""
+
+    def __init__(self, teacher: Policy, env_id: str, n_envs: int, seed: int) -> None:
+        self.envs = VectorEnv(env_id, n_envs, seed)
+        self.random = np.random.default_rng([seed, 3])
+        self.teacher = TorchPolicy(teacher).eval()
+        self.teacher_state = self.teacher.network.initial_state(n_envs)
+        self.student_state: State | None = None
+        self.fresh = np.ones(n_envs, bool)
+
+    @torch.no_grad()
+    def collect(self, student: TorchPolicy, horizon: int, teacher_share: float) -> Demonstrations:
+        """``horizon`` steps of every copy; each action is the teacher's with probability ``teacher_share``."""
+        n = len(self.envs)
+        if self.student_state is None:
+            self.student_state = student.network.initial_state(n)
+        rows: list[tuple[Tensor, Tensor, Tensor]] = []
+        memories: list[State] = []
+        for _ in range(horizon):
+            obs, start = torch.from_numpy(self.envs.obs), torch.from_numpy(self.fresh.astype(np.float32))
+            memories.append(self.student_state)
+            answer, theirs, self.teacher_state = _answer(self.teacher, obs, self.teacher_state)
+            _, own, self.student_state = _answer(student, obs, self.student_state)
+            rows.append((obs, answer, start))
+            from_teacher = torch.from_numpy(self.random.random((n, 1)) < teacher_share)
+            action = torch.where(from_teacher, theirs, own).numpy()
+            step = self.envs.step(action[:, 0] if self.envs.discrete else action)
+            self.fresh = step.terminated | step.truncated
+            if step.last:
+                going = torch.from_numpy(~self.fresh).float()[:, None]
+                self.teacher_state = tuple(tensor * going for tensor in self.teacher_state)
+                self.student_state = tuple(tensor * going for tensor in self.student_state)
+        obs, answer, start = (torch.stack(column) for column in zip(*rows, strict=True))
+        return Demonstrations(obs, answer, start, tuple(torch.stack(column) for column in zip(*memories, strict=True)))
+
+    def close(self) -> None:
+        """Release the simulators."""
+        self.envs.close()
+
+
+@torch.no_grad()
+def without_environment(teacher: Policy, student: TorchPolicy, steps: int, seed: int) -> Demonstrations:
+    """The teacher's answers to its own recorded rollout; to random observations where no environment was recorded."""
+    golden = teacher.golden
+    if golden is None or golden.source != "environment":
+        golden = record_golden(teacher, None, steps=steps, seed=seed)
+    expert = TorchPolicy(teacher).eval()
+    theirs, own = expert.network.initial_state(1), student.network.initial_state(1)
+    answers: list[Tensor] = []
+    memories: list[State] = []
+    for obs, start in zip(golden.obs, golden.start, strict=True):
+        if start:
+            theirs, own = expert.network.initial_state(1), student.network.initial_state(1)
+        row = torch.from_numpy(obs)[None]
+        memories.append(own)
+        answer, _, theirs = _answer(expert, row, theirs)
+        _, _, own = _answer(student, row, own)
+        answers.append(answer)
+    return Demonstrations(
+        torch.from_numpy(golden.obs)[:, None],
+        torch.stack(answers),
+        torch.from_numpy(golden.start.astype(np.float32))[:, None],
+        tuple(torch.stack(column) for column in zip(*memories, strict=True)),
+    )
