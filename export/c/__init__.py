@@ -11,9 +11,9 @@ from ...policy.bundle import Policy
 from ...targets import host as this_machine
 from ...targets.profile import Target
 from .firmware import build_firmware, memory_map
-from .graph import read
 from .host import build_library
 from .operators import NARROW, OPERATORS, READ_ONLY, WIDE
+from .reader import read
 from .source import Source, generate, header_of, template
 
 if TYPE_CHECKING:

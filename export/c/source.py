@@ -190,6 +190,8 @@ def _roots(graph: Graph) -> dict[str, str]:
             expected="inputs obs, state_in_NAME… and outputs action, state_out_NAME…",
             found=f"inputs {', '.join(graph.inputs)} and outputs {', '.join(graph.outputs)}",
         )
+    if "action" in graph.integer and not any(n.op == "ArgMax" and "action" in n.outputs for n in graph.nodes):
+        raise Unsupported("output 'action'", expected="float32 values, or the result of ArgMax", found="another type")
     roots, at = {"obs": "obs"}, 0
     for out, name in wanted.items():
         if name is None:

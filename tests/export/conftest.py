@@ -11,12 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from pilotfish.policy.bundle import Policy
 from pilotfish.policy.contract import Action, Contract, Normalizer, Observation
 from pilotfish.policy.layers import Layer, tensor_shapes, widths
 
 
-def random_policy(layers: Sequence[Layer], in_size: int, out_size: int, seed: int, *, normalizer: bool = True, **action) -> Policy:
+def random_policy(
+    layers: Sequence[Layer], in_size: int, out_size: int, seed: int, *, normalizer: bool = True, **action
+) -> Policy:
     """A policy of these layers with weights of a sane size; ``action`` are fields of the contract's action."""
     rng = np.random.default_rng(seed)
     weights: dict[str, np.ndarray] = {}

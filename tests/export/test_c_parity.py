@@ -9,6 +9,7 @@ pytest.importorskip("onnx")
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from pilotfish.policy.layers import GRU, LSTM, Activation, Affine, Clip, LayerNorm, Linear, Quantize
 from pilotfish.policy.reference import Reference
 

@@ -51,8 +51,6 @@ class Activation(Printed):
 
     @classmethod
     def read(cls, node: Node, graph: Graph) -> Activation:
-        if node.inputs[0] in graph.integer:
-            raise node.refuse("float32 values", f"integers in {node.inputs[0]!r}")
         if node.op == "Clip":
             for name in node.inputs[1:]:
                 if name:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..graph import Graph, Int8Rows, Node
+from ..constants import Int8Rows
+from ..graph import Graph, Node
 from .operator import Layout, Printed, Scope, pointers
 
 

@@ -31,7 +31,7 @@ class Elementwise(Printed):
         size = graph.sizes[node.outputs[0]]
         for name in node.inputs:
             given = graph.sizes.get(name) or graph.vector(node, name).size
-            if given not in (1, size) or name in graph.integer:
+            if given not in (1, size):
                 raise node.refuse(f"1 or {size} float32 values", f"{given} in {name!r}")
         return cls(node, tuple(i for i in node.inputs if i in graph.sizes), size)
 

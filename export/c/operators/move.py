@@ -18,8 +18,6 @@ class View:
 
     @classmethod
     def read(cls, node: Node, graph: Graph) -> View:
-        if node.inputs[0] in graph.integer:
-            raise node.refuse("float32 values", f"integers in {node.inputs[0]!r}")
         if node.op == "Slice":
             return cls(node, (_slice_start(node, graph),))
         starts, at = [], 0
@@ -63,8 +61,6 @@ class Copy(Printed):
     @classmethod
     def read(cls, node: Node, graph: Graph) -> Copy:
         sizes = tuple(graph.sizes[n] if n in graph.sizes else graph.vector(node, n).size for n in node.inputs)
-        if any(n in graph.integer for n in node.inputs):
-            raise node.refuse("float32 values", "integers")
         return cls(node, tuple(n for n in node.inputs if n in graph.sizes), graph.sizes[node.outputs[0]], sizes)
 
     def print(self, scope: Scope) -> list[str]:

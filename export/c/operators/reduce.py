@@ -47,8 +47,6 @@ class ArgMax(Printed):
             raise node.refuse("the first of equal maxima", "select_last_index = 1")
         if node.outputs[0] not in graph.outputs:
             raise node.refuse("its result to be the action", f"{node.outputs[0]!r} inside the graph")
-        if node.inputs[0] in graph.integer:
-            raise node.refuse("float32 values", f"integers in {node.inputs[0]!r}")
         return cls(node, node.inputs[:1], graph.sizes[node.inputs[0]])
 
     def step(self) -> Step:
