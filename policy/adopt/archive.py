@@ -29,6 +29,14 @@ class Archive:
         self.names = frozenset(self._zip.namelist())
         if len(self.names) > MAX_MEMBERS:
             raise BadInput(self.where, expected=f"at most {MAX_MEMBERS} members", found=f"{len(self.names)}")
+        # A truncated outer archive may end in the directory of an inner one, which then starts somewhere behind 0.
+        if min((info.header_offset for info in self._zip.infolist()), default=0) != 0:
+            raise BadInput(
+                self.where,
+                expected="a whole zip archive",
+                found="a damaged one (it ends inside of a member)",
+                repair="Copy or download the file again",
+            )
 
     @contextmanager
     def _damage(self, expected: str) -> Iterator[None]:

@@ -66,6 +66,8 @@ class Record:
 PERSISTENT = Global("pickle", "persistent_id")
 """Maker of the records that stand for persistent ids; args holds the id."""
 _MARK = object()
+_OLD_NAMES = {"copy_reg": "copyreg", "__builtin__": "builtins"}
+"""Modules that protocols 0 to 2 call by their Python 2 names."""
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _EMPTY: dict[str, Callable[[], Any]] = {"EMPTY_LIST": list, "EMPTY_DICT": dict, "EMPTY_SET": set, "EMPTY_TUPLE": tuple}
 _LITERALS = frozenset(
@@ -121,6 +123,7 @@ class _Machine:
         """A mention of module.name, if the caller allows it."""
         if not isinstance(module, str) or not isinstance(name, str):
             raise ValueError("a global whose name is no text")
+        module = _OLD_NAMES.get(module, module)
         if not self.allowed(module, name):
             raise _Refused(f"refused: the pickle asks for {module[:60]}.{name[:60]}")
         return Global(module, name)
