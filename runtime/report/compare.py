@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
+from ..statistics import SPREAD, bootstrap
 from .glossary import LATENCY_KEYS, SIZE_KEYS, title
+from .numerals import plain
 
 MEASURED_STEP = 0.05
 """Two medians timed on a machine that does other things too differ by less than this without any cause."""
@@ -30,6 +34,15 @@ def typical_latency(*entries: Entry) -> str | None:
 def deployed_size(*entries: Entry) -> str | None:
     """The name of the size that all these artifacts have, or None."""
     return next((key for key in SIZE_KEYS if all(figure(entry, key) for entry in entries)), None)
+
+
+def stored_bytes(entry: Entry, kind: str) -> float | None:
+    """Bytes of "flash", "ram" or "artifact": as found by the bench, else as the build stated it; None where nobody knows.
+
+    A build knows the static RAM only; the stack is found by the bench.
+    """
+    one = figure(entry, f"{kind}_bytes")
+    return one["value"] if one else entry["sizes"].get(kind)
 
 
 def compare(entries: list[Entry], policies: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -92,6 +105,8 @@ def _changes(before: Entry, after: Entry) -> list[dict[str, Any]]:
             continue
         share = (new["value"] - old["value"]) / old["value"] if old["value"] > 0 else None
         effect, why = _effect(metric, old, new)
+        if metric == "return" and effect != "unclear":
+            effect, why = _paired(before["evaluate"], after["evaluate"]) or (effect, why)
         changes.append(
             {
                 "metric": metric,
@@ -124,6 +139,21 @@ def _effect(metric: str, old: dict[str, Any], new: dict[str, Any]) -> tuple[str,
     if abs(difference) <= step:
         return "same", ""
     return ("better" if (difference > 0) == (metric == "return") else "worse"), ""
+
+
+def _paired(before: dict[str, Any], after: dict[str, Any]) -> tuple[str, str] | None:
+    """Effect and reason by the differences of episodes with the same seeds; None where there are no such pairs."""
+    olds, news = (dict(zip(result["seeds"], result["returns"], strict=False)) for result in (before, after))
+    seeds = sorted(olds.keys() & news.keys())
+    if len(seeds) < 2 or before["env"] != after["env"]:
+        return None
+    gap = bootstrap(np.array([news[seed] - olds[seed] for seed in seeds]))
+    if gap.low is None or gap.high is None:
+        return None
+    why = f"paired over {len(seeds)} seeds: {plain(gap.value)}, {SPREAD} {plain(gap.low)} … {plain(gap.high)}"
+    if gap.low <= 0 <= gap.high:
+        return "same", why
+    return ("better" if gap.value > 0 else "worse"), why
 
 
 def _intervals_overlap(old: dict[str, Any], new: dict[str, Any]) -> bool:

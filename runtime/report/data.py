@@ -18,11 +18,15 @@ from ...targets.profile import Target
 from ..artifact import Artifact
 from .compare import compare
 from .glossary import BACKENDS, meaning, title
+from .headline import lead, verdicts
 from .policies import describe
 from .results import SCHEMAS, read_result
-from .words import did_not_help, judge, lead, verdicts
+from .setbacks import did_not_help
+from .words import judge
 
 REPORT_VERSION = 1
+MOMENTARY = ("load", "frequency_mhz", "date")
+"""Parts of a fingerprint that differ from minute to minute."""
 _TARGET: TypeAdapter[Target] = TypeAdapter(Target)
 
 
@@ -54,7 +58,7 @@ def collect(
         "policies": policies,
         "artifacts": entries,
         "comparisons": pairs,
-        "did_not_help": did_not_help(pairs, entries),
+        "did_not_help": did_not_help(pairs),
         "devices": _devices(entries),
         "job": _plain_json(job),
     }
@@ -108,16 +112,23 @@ def _labels(entries: list[dict[str, Any]]) -> list[str]:
 
 
 def _devices(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Each distinct device fingerprint once, with what was done on it; its load of the moment does not tell devices apart."""
+    """Each distinct device once, by the fingerprint of its first result, with what was done on it."""
     devices: dict[str, dict[str, Any]] = {}
     for entry in entries:
         for name in SCHEMAS:
             fingerprint = (entry[name] or {}).get("device")
             if fingerprint:
-                lasting = {k: v for k, v in fingerprint.items() if not k.startswith(("load", "freq", "current")) and k != "date"}
+                lasting = _lasting(fingerprint)
                 device = devices.setdefault(json.dumps(lasting, sort_keys=True), {"fingerprint": fingerprint, "used_for": []})
-                device["used_for"].append(f"{name} {entry['id']}")
+                device["used_for"].append({"result": name, "artifact": entry["id"]})
     return list(devices.values())
+
+
+def _lasting(fingerprint: dict[str, Any]) -> dict[str, Any]:
+    """The fingerprint without the state of the moment, which does not tell two devices apart."""
+    return {
+        key: _lasting(value) if isinstance(value, dict) else value for key, value in fingerprint.items() if key not in MOMENTARY
+    }
 
 
 def _plain_json(job: dict[str, Any] | None) -> dict[str, Any] | None:

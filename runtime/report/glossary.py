@@ -9,15 +9,20 @@ FIGURES: dict[str, tuple[str, str]] = {
     "retained": ("Return kept", "return of the artifact divided by that of the reference"),
     "max_abs_error": ("Largest action error", "over the whole golden rollout, the artifact carrying its own state"),
     "one_step_max_abs_error": ("Largest action error, one step", "each step starts from the recorded state"),
+    "mean_abs_error": ("Mean action error", "over all entries of the golden rollout"),
+    "one_step_agreement": ("Same choice, one step", "each step starts from the recorded state"),
     "agreement": ("Same choice", "share of decisions where artifact and reference choose the same action"),
     "tight_p50_us": ("Latency, median, tight loop", "one decision after the other without a pause"),
     "tight_p99_us": ("Latency, 99th percentile, tight loop", "1 decision in 100 is slower"),
     "tight_p999_us": ("Latency, 99.9th percentile, tight loop", "1 decision in 1,000 is slower"),
     "tight_worst_us": ("Latency, worst, tight loop", "the slowest decision seen"),
-    "paced_p50_us": ("Latency, median, paced", "one decision per control period, as on the robot"),
-    "paced_p99_us": ("Latency, 99th percentile, paced", "1 decision in 100 is slower"),
-    "paced_p999_us": ("Latency, 99.9th percentile, paced", "1 decision in 1,000 is slower"),
-    "paced_worst_us": ("Latency, worst, paced", "the slowest decision seen"),
+    "paced_p50_us": ("Response, median, paced", "from the release of the control period to the action"),
+    "paced_p99_us": ("Response, 99th percentile, paced", "1 decision in 100 is slower"),
+    "paced_p999_us": ("Response, 99.9th percentile, paced", "1 decision in 1,000 is slower"),
+    "paced_worst_us": ("Response, worst, paced", "the slowest decision seen"),
+    "paced_call_p50_us": ("Latency, median, paced call alone", "with the caches that a pause leaves behind"),
+    "paced_jitter_us": ("Jitter, largest", "deviation of the interval between two decisions from the control period"),
+    "first_call_us": ("First call", "cold, right after loading"),
     "paced_misses": ("Deadlines missed", "decisions that were not ready when the period ended"),
     "paced_longest_miss_run": ("Longest run of misses", "missed deadlines in a row"),
     "call_p50_us": ("Latency, median, with the Python call", "what Python code waits for one decision"),
@@ -32,8 +37,8 @@ FIGURES: dict[str, tuple[str, str]] = {
 }
 """Figure name -> (title, what it is)."""
 
-LATENCY_KEYS = ("latency_us", "paced_p50_us", "tight_p50_us", "call_p50_us")
-"""Typical latency, the most telling first: what the robot sees before what a tight loop sees."""
+LATENCY_KEYS = ("latency_us", "tight_p50_us", "call_p50_us", "paced_call_p50_us", "paced_p50_us")
+"""Typical latency of the computation, the purest first; wake-ups of the operating system are in the paced figures."""
 
 SIZE_KEYS = ("flash_bytes", "artifact_bytes")
 """Size, the most telling first."""
@@ -47,8 +52,10 @@ METHODS: tuple[tuple[str, str], ...] = (
     ),
     (
         "Latency on a real machine",
-        "Every decision is timed by itself, first in a tight loop, then paced at the control rate with fresh caches between. A "
-        "percentile is printed only if the sample is large enough to hold it; the worst value is the slowest one seen.",
+        "Every decision is timed by itself. In the tight loop one follows the other: C is timed inside its library, everything "
+        "else around the Python call. Paced means one decision per control period, timed from the release of the period to the "
+        "action, wake-up of the operating system included. A percentile is printed only if the sample is large enough to hold "
+        "it; the worst value is the slowest one seen.",
     ),
     (
         "Latency on a virtual board",
@@ -58,8 +65,8 @@ METHODS: tuple[tuple[str, str], ...] = (
     ),
     (
         "Return",
-        "The exported artifact, not the training network, flies whole episodes in the environment. The reference policy flies the "
-        "same seeds, so the comparison is paired; the interval is a 95 % bootstrap over episodes. For a virtual board the "
+        "The exported artifact, not the training network, flies whole episodes in the environment. The reference policy flies "
+        "the same seeds, so the comparison is paired; the interval is a 95 % bootstrap over episodes. For a virtual board the "
         "environment runs on this computer and the decisions come from the firmware in the emulator.",
     ),
     (

@@ -13,6 +13,7 @@ from typing import Any
 
 from ...errors import require
 from . import numerals
+from .compare import stored_bytes
 from .glossary import METHODS, SOURCES
 from .palette import DARK, policy_colors
 from .plots import plots
@@ -40,6 +41,10 @@ def render(report: dict[str, Any]) -> str:
         "percent": numerals.percent,
         "with_unit": numerals.with_unit,
         "listed": numerals.listed,
+        "stored": stored_bytes,
+        "flat": flat,
+        "pairs": lambda value: ", ".join(f"{key} {item}" for key, item in value.items()),
+        "ranges": lambda value: ", ".join(f"{key} [{start}, {stop})" for key, (start, stop) in value.items()),
         "pretty_json": lambda value: json.dumps(value, indent=2, ensure_ascii=False),
         "quote": lambda value: shlex.quote(str(value)),
     }
@@ -69,6 +74,18 @@ def embedded_json(value: Any) -> str:
     """JSON that cannot end the script element that holds it, nor open a comment in it."""
     text = json.dumps(value, separators=(",", ":"), allow_nan=False)  # ASCII only: U+2028 and friends are escaped too
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def flat(settings: dict[str, Any]) -> list[tuple[str, Any]]:
+    """Nested settings as (name, value) in words: "host: cpu", what is empty left out."""
+    pairs: list[tuple[str, Any]] = []
+    for key, value in settings.items():
+        name = str(key).replace("_", " ")
+        if isinstance(value, dict):
+            pairs += [(f"{name}: {inner}", item) for inner, item in flat(value)]
+        elif value is not None:
+            pairs.append((name, {True: "yes", False: "no"}[value] if isinstance(value, bool) else value))
+    return pairs
 
 
 def _sha256(text: str) -> str:

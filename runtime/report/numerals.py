@@ -6,6 +6,9 @@ from collections.abc import Sequence
 
 MINUS = "\N{MINUS SIGN}"
 NOTHING = "\N{EM DASH}"
+GAP = "\N{NO-BREAK SPACE}"
+"""Between a number and its unit: the two stay on one line."""
+SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def plain(value: float | None, digits: int = 4) -> str:
@@ -13,15 +16,14 @@ def plain(value: float | None, digits: int = 4) -> str:
     if value is None:
         return NOTHING
     size = abs(value)
-    if float(value).is_integer() and size < 1e15:
-        text = f"{size:,.0f}"
-    elif size >= 10 ** (digits - 1):
+    if size >= 10 ** (digits - 1) or (float(value).is_integer() and size < 1e15):
         text = f"{size:,.0f}"
     elif size >= 1e-3:
         text = f"{size:.{digits}g}"
     else:
-        mantissa, _, exponent = f"{size:.2e}".partition("e")
-        text = f"{mantissa}e{MINUS if exponent[0] == '-' else ''}{int(exponent[1:])}"
+        mantissa, _, exponent = f"{size:.{min(digits, 3) - 1}e}".partition("e")
+        mantissa = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
+        text = f"{mantissa}{GAP}×{GAP}10{str(int(exponent)).translate(SUPERSCRIPT)}"
     return f"{MINUS}{text}" if value < 0 else text
 
 
@@ -32,8 +34,8 @@ def size(count: float | None) -> str:
     for unit, factor in (("MiB", 1 << 20), ("KiB", 1 << 10)):
         if count >= factor:
             scaled = f"{count / factor:.{1 if count / factor < 100 else 0}f}"
-            return f"{scaled.removesuffix('.0')} {unit}"
-    return f"{count:,.0f} bytes"
+            return f"{scaled.removesuffix('.0')}{GAP}{unit}"
+    return f"{count:,.0f}{GAP}bytes"
 
 
 def duration(us: float | None) -> str:
@@ -42,8 +44,8 @@ def duration(us: float | None) -> str:
         return NOTHING
     for unit, factor in (("s", 1e6), ("ms", 1e3), ("µs", 1.0)):
         if abs(us) >= factor:
-            return f"{plain(us / factor, 3)} {unit}"
-    return f"{plain(us * 1e3, 3)} ns" if us else "0 µs"
+            return f"{plain(us / factor, 3)}{GAP}{unit}"
+    return f"{plain(us * 1e3, 3)}{GAP}ns" if us else f"0{GAP}µs"
 
 
 def percent(share: float | None, digits: int = 1, *, signed: bool = False) -> str:
@@ -52,8 +54,8 @@ def percent(share: float | None, digits: int = 1, *, signed: bool = False) -> st
         return NOTHING
     text = f"{abs(share) * 100:,.{digits}f}"
     if float(text.replace(",", "")) == 0:
-        return f"{'±' if signed else ''}{text} %"
-    return f"{MINUS if share < 0 else '+' if signed else ''}{text} %"
+        return f"{'±' if signed else ''}{text}{GAP}%"
+    return f"{MINUS if share < 0 else '+' if signed else ''}{text}{GAP}%"
 
 
 def times(ratio: float) -> str:
@@ -69,7 +71,9 @@ def with_unit(value: float | None, unit: str) -> str:
         return size(value)
     if unit in ("ratio", "fraction"):
         return percent(value)
-    return f"{plain(value)} {unit}".strip() if value is not None else NOTHING
+    if unit == "return":
+        return plain(value)
+    return f"{plain(value)}{GAP}{unit}".strip() if value is not None else NOTHING
 
 
 def listed(words: Sequence[str]) -> str:

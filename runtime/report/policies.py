@@ -98,6 +98,8 @@ def _value(value: Any) -> str:
     if isinstance(value, int | float):
         return plain(value)
     if isinstance(value, list | tuple):
+        if len(value) == 2 and all(isinstance(item, int | float) for item in value):
+            return " → ".join(map(_value, value))  # passes record before and after like this
         return "[" + ", ".join(_value(item) for item in value) + "]"
     if isinstance(value, dict):
         return "(" + in_words(value) + ")"

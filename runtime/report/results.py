@@ -42,6 +42,10 @@ class Verify:
     """Decisions compared."""
     golden_source: str = ""
     """Where the golden observations come from."""
+    failures: tuple[str, ...] = ()
+    """Reasons for not passing."""
+    rule: str = ""
+    """What was asked, in words."""
     error_by_step: tuple[float | None, ...] = ()
     """Largest absolute error per step, downsampled over the rollout."""
     device: dict[str, Any] = Field(default_factory=dict)

@@ -79,7 +79,11 @@ def policy(
         Action(kind, 6, low=() if kind == "discrete" else (-1.0,) * 6, high=() if kind == "discrete" else (1.0,) * 6),  # type: ignore[arg-type]
         timing=Timing(control_hz=20.0),
         provenance=Provenance(
-            **(origin | {"parents": (parent.digest,) if parent else (), "passes": passes, "tools": {"torch": "2.13"}} | provenance)
+            **(
+                origin
+                | {"parents": (parent.digest,) if parent else (), "passes": passes, "tools": {"torch": "2.13"}}
+                | provenance
+            )
         ),
     )
     return Policy(name, contract, tuple(layers), weights)
@@ -92,9 +96,15 @@ def build(folder: Path, made: Policy, target: str = "host-cpu", backend: str = "
     with writing_artifact(path, made) as (inside, fields):
         (inside / "policy.bin").write_bytes(b"\0" * (made.weight_bytes + 900))
         fields |= {
-            "target": profile, "backend": backend, "precision": made.precision, "entry": "policy.bin", "native": backend == "c",
-            "machine": "any", "tools": {"compiler": "cc 14", "flags": "-O3"}, "sizes": {"weights": made.weight_bytes},
-        }  # fmt: skip
+            "target": profile,
+            "backend": backend,
+            "precision": made.precision,
+            "entry": "policy.bin",
+            "native": backend == "c",
+            "machine": "any",
+            "tools": {"compiler": "cc 14", "flags": "-O3"},
+            "sizes": {"weights": made.weight_bytes},
+        }
     return Artifact.load(path)
 
 
@@ -102,28 +112,49 @@ def one(value: float | None, unit: str, source: str = "measured", samples: int =
     return {"value": value, "unit": unit, "source": source, "samples": samples, "device": "test machine"} | more
 
 
-def store_verify(artifact: Artifact, *, passed: bool = True, error: float = 3e-7, tolerance: float = 1e-5, discrete: bool = False) -> None:
-    rng = np.random.default_rng(1)
-    figures = {"max_abs_error": one(error, "action", samples=1000), "one_step_max_abs_error": one(error / 2, "action", samples=1000)}
+def store_verify(
+    artifact: Artifact, *, passed: bool = True, error: float = 3e-7, tolerance: float = 1e-5, discrete: bool = False
+) -> None:
+    rng = np.random.default_rng(int(artifact.digest[:6], 16))
+    figures = {
+        "max_abs_error": one(error, "action", samples=1000),
+        "one_step_max_abs_error": one(error / 2, "action", samples=1000),
+    }
     if discrete:
         figures = {"agreement": one(0.9991, "fraction", samples=1000)}
-    artifact.store_result("verify", {
-        "passed": passed, "tolerance": tolerance, "steps": 1000, "golden_source": "environment", "figures": figures,
-        "error_by_step": [float(x) for x in error * rng.random(250)], "device": FINGERPRINT, "date": "2026-01-01T10:00:00+00:00",
-    })  # fmt: skip
+    artifact.store_result(
+        "verify",
+        {
+            "passed": passed,
+            "tolerance": tolerance,
+            "steps": 1000,
+            "golden_source": "environment",
+            "figures": figures,
+            "error_by_step": [float(x) for x in error * rng.random(250)],
+            "device": FINGERPRINT,
+            "date": "2026-01-01T10:00:00+00:00",
+        },
+    )
 
 
-def store_bench(artifact: Artifact, median_us: float, *, deadline_us: float = 50_000.0, met: bool | None = True, flash: int = 21_000) -> None:
+def store_bench(
+    artifact: Artifact, median_us: float, *, deadline_us: float = 50_000.0, met: bool | None = True, flash: int = 21_000
+) -> None:
     data: dict[str, Any] = {"control_hz": 1e6 / deadline_us, "deadline_us": deadline_us, "deadline_met": met}
     data |= {"device": FINGERPRINT, "date": "2026-01-01T10:00:00+00:00", "histograms": {}}
     if artifact.manifest.target.link.kind == "virtual":
         cycles = median_us * 168
         data["figures"] = {
             "instructions": one(round(cycles * 0.8), "instructions", "emulated", 64),
-            "cycles": one(cycles, "cycles", "estimated", 64, low=cycles * 0.9, high=cycles * 1.2, spread="lo/hi of the cost model"),
-            "latency_us": one(median_us, "us", "estimated", 64, low=median_us * 0.9, high=median_us * 1.2, spread="lo/hi of the cost model"),
-            "flash_bytes": one(flash, "bytes", "emulated"), "ram_bytes": one(2_200, "bytes", "emulated"),
-        }  # fmt: skip
+            "cycles": one(
+                cycles, "cycles", "estimated", 64, low=cycles * 0.9, high=cycles * 1.2, spread="lo/hi of the cost model"
+            ),
+            "latency_us": one(
+                median_us, "us", "estimated", 64, low=median_us * 0.9, high=median_us * 1.2, spread="lo/hi of the cost model"
+            ),
+            "flash_bytes": one(flash, "bytes", "emulated"),
+            "ram_bytes": one(2_200, "bytes", "emulated"),
+        }
     else:
         rng = np.random.default_rng(int(median_us * 100))
         figures = {}
@@ -133,31 +164,68 @@ def store_bench(artifact: Artifact, median_us: float, *, deadline_us: float = 50
             data["histograms"][mode] = {"edges_us": edges.tolist(), "counts": counts.tolist()}
             for label, share in (("p50", 50), ("p99", 99)):
                 figures[f"{mode}_{label}_us"] = one(float(np.percentile(sample, share)), "us", samples=number)
-            figures[f"{mode}_p999_us"] = one(float(np.percentile(sample, 99.9)) if number > 1000 else None, "us", samples=number,
-                                             note="" if number > 1000 else "400 decisions do not hold a 99.9th percentile")  # fmt: skip
+            figures[f"{mode}_p999_us"] = one(
+                float(np.percentile(sample, 99.9)) if number > 1000 else None,
+                "us",
+                samples=number,
+                note="" if number > 1000 else "400 decisions do not hold a 99.9th percentile",
+            )
             figures[f"{mode}_worst_us"] = one(float(sample.max()), "us", samples=number)
         figures |= {"paced_misses": one(0 if met else 7, "decisions", samples=400), "artifact_bytes": one(flash, "bytes")}
         data["figures"] = figures
     artifact.store_result("bench", data)
 
 
-def store_evaluate(artifact: Artifact, mean: float, reference: float, *, gate: float | None = 0.95, passed: bool | None = True) -> None:
-    rng = np.random.default_rng(3)
-    base = reference + rng.normal(0, abs(reference) * 0.01, 20)
+def store_evaluate(
+    artifact: Artifact, mean: float, reference: float, *, gate: float | None = 0.95, passed: bool | None = True
+) -> None:
+    rng = np.random.default_rng(int(artifact.digest[:6], 16))
+    base = reference + np.random.default_rng(3).normal(0, abs(reference) * 0.01, 20)
     returns = base + (mean - reference) + rng.normal(0, abs(reference) * 0.004, 20)
     gap = returns - base
     bounds = {"spread": "95 % bootstrap interval"}
     spread = 0.012 * abs(reference) / np.sqrt(20)
-    artifact.store_result("evaluate", {
-        "figures": {
-            "return": one(float(returns.mean()), "return", samples=20, low=float(returns.mean() - 2 * spread), high=float(returns.mean() + 2 * spread), **bounds),
-            "reference_return": one(float(base.mean()), "return", samples=20),
-            "difference": one(float(gap.mean()), "return", samples=20, low=float(gap.mean() - spread), high=float(gap.mean() + spread), **bounds),
-            "retained": one(float(returns.mean() / base.mean()) if reference > 0 else None, "ratio", samples=20, note="" if reference > 0 else "the reference return is not positive"),
+    artifact.store_result(
+        "evaluate",
+        {
+            "figures": {
+                "return": one(
+                    float(returns.mean()),
+                    "return",
+                    samples=20,
+                    low=float(returns.mean() - 2 * spread),
+                    high=float(returns.mean() + 2 * spread),
+                    **bounds,
+                ),
+                "reference_return": one(float(base.mean()), "return", samples=20),
+                "difference": one(
+                    float(gap.mean()),
+                    "return",
+                    samples=20,
+                    low=float(gap.mean() - spread),
+                    high=float(gap.mean() + spread),
+                    **bounds,
+                ),
+                "retained": one(
+                    float(returns.mean() / base.mean()) if reference > 0 else None,
+                    "ratio",
+                    samples=20,
+                    note="" if reference > 0 else "the reference return is not positive",
+                ),
+            },
+            "env": "HalfCheetah-v5",
+            "episodes": 20,
+            "seeds": list(range(20)),
+            "returns": returns.tolist(),
+            "reference_returns": base.tolist(),
+            "lengths": [1000] * 20,
+            "reference": "cheetah",
+            "gate": gate,
+            "passed": passed,
+            "device": FINGERPRINT,
+            "date": "2026-01-01T10:00:00+00:00",
         },
-        "env": "HalfCheetah-v5", "episodes": 20, "seeds": list(range(20)), "returns": returns.tolist(), "reference_returns": base.tolist(),
-        "lengths": [1000] * 20, "reference": "cheetah", "gate": gate, "passed": passed, "device": FINGERPRINT, "date": "2026-01-01T10:00:00+00:00",
-    })  # fmt: skip
+    )
 
 
 @pytest.fixture(scope="module")
@@ -168,9 +236,13 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> list[Artifact]:
     small = policy("cheetah-small", 16, bits=8, sparsity=0.5, parent=original)
     made = []
     costs = {
-        (original.digest, "onnxruntime"): (6.1, 24_000), (original.digest, "c"): (1.4, 11_000), (original.digest, "crazyflie"): (310.0, 27_000),
-        (small.digest, "onnxruntime"): (9.8, 24_000), (small.digest, "c"): (0.6, 4_000), (small.digest, "crazyflie"): (95.0, 9_100),
-    }  # fmt: skip
+        (original.digest, "onnxruntime"): (6.1, 24_000),
+        (original.digest, "c"): (1.4, 11_000),
+        (original.digest, "crazyflie"): (310.0, 27_000),
+        (small.digest, "onnxruntime"): (9.8, 24_000),
+        (small.digest, "c"): (0.6, 4_000),
+        (small.digest, "crazyflie"): (95.0, 9_100),
+    }
     for each in (original, small):
         for target, backend in (("host-cpu", "onnxruntime"), ("host-cpu", "c"), ("crazyflie", "c")):
             artifact = build(folder, each, target, backend)

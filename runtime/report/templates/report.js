@@ -15,9 +15,10 @@
   console.error = (...parts) => { note(parts.join(" ")); consoleError.apply(console, parts); };
 
   const read = (id) => JSON.parse(document.getElementById(id).textContent);
-  const figures = read("figures");
-  const dark = read("dark");
+  const figures = read("figure-data");
+  const dark = read("dark-data");
   const prefersDark = matchMedia("(prefers-color-scheme: dark)");
+  const coarse = matchMedia("(pointer: coarse)").matches; // a finger on a plot scrolls the page
   let paper = false; // printing is always light
 
   const themed = (value, key) => {
@@ -34,11 +35,11 @@
     const grid = isDark ? token("--dark-line") : token("--light-line");
     const card = isDark ? token("--dark-card") : token("--light-card");
     const axis = { gridcolor: grid, linecolor: grid, zerolinecolor: grid, automargin: true, ticks: "outside", tickcolor: grid };
-    const join = (mine) => ({ ...axis, ...mine, title: { standoff: 10, ...(mine || {}).title } });
+    const join = (mine) => ({ ...axis, ...mine, title: { standoff: 10, font: { size: 13 }, ...(mine || {}).title } });
     return {
       ...own, height, autosize: true, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-      font: { family: token("--font"), size: 13, color: ink }, margin: { l: 16, r: 24, t: 44, b: 16, ...own.margin },
-      xaxis: join(own.xaxis), yaxis: join(own.yaxis), hovermode: "closest",
+      font: { family: token("--font"), size: 13, color: ink }, margin: { l: 16, r: 24, t: 30, b: 16, ...own.margin },
+      xaxis: join(own.xaxis), yaxis: join(own.yaxis), hovermode: "closest", dragmode: coarse ? false : "zoom",
       hoverlabel: { bgcolor: card, bordercolor: grid, font: { family: token("--font"), color: ink } },
     };
   }
@@ -49,7 +50,7 @@
       const figure = figures[place.dataset.section][Number(place.dataset.number)];
       const shown = isDark ? themed(figure) : structuredClone(figure);
       return Plotly.react(place, shown.data, layout(shown.layout, Number(place.dataset.height), isDark), {
-        responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+        responsive: true, displayModeBar: false,
       });
     }));
   }
@@ -63,7 +64,7 @@
   }
 
   async function unpack() {
-    const bytes = Uint8Array.from(atob(document.getElementById("plotly").textContent.trim()), (c) => c.charCodeAt(0));
+    const bytes = Uint8Array.from(atob(document.getElementById("plotly-data").textContent.trim()), (c) => c.charCodeAt(0));
     const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
     const script = document.createElement("script");
     script.textContent = await new Response(stream).text();
