@@ -6,14 +6,19 @@ import dataclasses
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..bundle import Policy
+from ..contract import Action
 from ..environment import check_env, control_hz, make_env
 from .onnx import read_onnx
 from .sb3 import read_sb3
 from .sniff import Format, sniff
 from .source import Source
 from .torchscript import read_torchscript
+
+if TYPE_CHECKING:
+    import gymnasium
 
 __all__ = ["adopt"]
 
@@ -60,6 +65,7 @@ def _placed(policy: Policy, source: Source) -> Policy:
     else:
         environment = make_env(source.env)
         try:
+            policy = _choosing(policy, environment)
             check_env(policy.contract, environment)
             if timing.control_hz is None:
                 timing = dataclasses.replace(timing, control_hz=control_hz(environment))
@@ -68,3 +74,13 @@ def _placed(policy: Policy, source: Source) -> Policy:
         notes = provenance.notes
     provenance = dataclasses.replace(provenance, env=source.env, notes=notes)
     return policy.replace(contract=dataclasses.replace(policy.contract, provenance=provenance, timing=timing))
+
+
+def _choosing(policy: Policy, environment: gymnasium.Env) -> Policy:
+    """Exported scores of an environment of choices, which no graph names as such, are taken as choices."""
+    action, space = policy.contract.action, environment.action_space
+    plain = action.squash == "none" and not (action.scale or action.offset or action.low)
+    if action.kind == "continuous" and plain and getattr(space, "n", None) == action.size:
+        action = Action("discrete", action.size, units=action.units, distribution="largest output")
+        return policy.replace(contract=dataclasses.replace(policy.contract, action=action))
+    return policy

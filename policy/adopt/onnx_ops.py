@@ -15,6 +15,7 @@ import numpy as np
 
 from ..layers import ActivationName
 from . import arithmetic
+from .moments import Moment, combine
 from .onnx_constants import slice_arguments
 from .onnx_recurrent import StateIn, recurrent, slice_state
 from .signal import Magnitude, Misfit, Signal, StateOut
@@ -119,7 +120,19 @@ def _operand(value: Any) -> Any:
 
 
 def _binary(function: Callable[[Any, Any], Any]) -> Callable[[Node], Any]:
-    return lambda node: function(_operand(node.inputs[0]), _operand(node.inputs[1]))
+    def apply(node: Node) -> Any:
+        left, right = _operand(node.inputs[0]), _operand(node.inputs[1])
+        if isinstance(left, Moment) or isinstance(right, Moment):
+            return combine(node.op, left, right)
+        return function(left, right)
+
+    return apply
+
+
+def _moment(node: Node) -> Any:
+    """ReduceMean, Pow, Sqrt: only on the way to a layer norm."""
+    axes = node.attributes.get("axes", node.constant(1) if node.op == "ReduceMean" else None)
+    return combine(node.op, _operand(node.inputs[0]), node.constant(1), axes)
 
 
 def _bound(low: bool) -> Callable[[Node], Signal]:
@@ -305,6 +318,9 @@ OPERATORS: dict[str, Callable[[Node], Any]] = {
     "Min": _bound(low=False),
     "LayerNormalization": _layer_norm,
     "BatchNormalization": _batch_norm,
+    "ReduceMean": _moment,
+    "Pow": _moment,
+    "Sqrt": _moment,
     "Flatten": _reshaped,
     "Reshape": _reshaped,
     "Squeeze": _reshaped,

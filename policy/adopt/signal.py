@@ -137,6 +137,13 @@ class Signal:
         if last and isinstance(last.layer, Linear) and not last.layer.bias and (a == 1).all():
             layer = _blank(Linear, in_size=last.layer.in_size, out_size=width)
             return replace(self, steps=(*self.steps[:-1], Step(layer, last.tensors | {"bias": b.astype(np.float32)})))
+        if last and isinstance(last.layer, LayerNorm) and (last.tensors["weight"] == 1).all():
+            # A layer norm whose weight and bias came as operators of their own.
+            merged = {"weight": a.astype(np.float32), "bias": (last.tensors["bias"] * a + b).astype(np.float32)}
+            return replace(self, steps=(*self.steps[:-1], Step(last.layer, merged)))
+        if last and isinstance(last.layer, LayerNorm) and (a == 1).all() and not last.tensors["bias"].any():
+            merged = last.tensors | {"bias": b.astype(np.float32)}
+            return replace(self, steps=(*self.steps[:-1], Step(last.layer, merged)))
         return self._then(Step(_blank(Affine, size=width), {"scale": a, "offset": b}))
 
     def activation(self, function: ActivationName, alpha: float = 1.0) -> Signal:
