@@ -112,6 +112,8 @@ class Policy:
         if not isinstance(data, dict) or data.get("schema_version") != SCHEMA_VERSION:
             found = data.get("schema_version") if isinstance(data, dict) else type(data).__name__
             raise BadInput(folder / "policy.json", expected=f"schema version {SCHEMA_VERSION}", found=repr(found))
+        if unknown := sorted(set(data) - {"schema_version", "name", "contract", "layers", "files"}):
+            raise BadInput(folder / "policy.json", expected="name, contract, layers and files", found=f"the key {unknown[0]!r}")
         try:
             files = {str(k): str(v) for k, v in data["files"].items()}
             name, contract, layers = (
@@ -143,4 +145,11 @@ class Policy:
         except (SafetensorError, KeyError, ValueError) as error:
             raise BadInput(weights_path, expected="a safetensors file", found=str(error)) from error
         golden = Golden.read(folder / "golden.npz") if "golden.npz" in files else None
+        sizes = contract.observation.size, 1 if contract.action.kind == "discrete" else contract.action.size
+        if golden is not None and (golden.obs.shape[1], golden.action.shape[1]) != sizes:
+            raise BadInput(
+                folder / "golden.npz",
+                expected=f"observations of {sizes[0]} and actions of {sizes[1]} values, as the contract says",
+                found=f"{golden.obs.shape[1]} and {golden.action.shape[1]}",
+            )
         return Policy(name, contract, layers, weights, golden)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -64,8 +65,27 @@ class Golden:
                 if source not in ("environment", "random observations"):
                     raise BadInput(path, expected="a known source of observations", found=repr(source[:40]))
                 golden = Golden(data["obs"], data["action"], data["state"], data["start"], source)  # type: ignore[arg-type]
-        except (zipfile.BadZipFile, KeyError, ValueError, OSError, EOFError) as error:
+        except (
+            zipfile.BadZipFile,
+            zlib.error,
+            KeyError,
+            ValueError,
+            OSError,
+            EOFError,
+            MemoryError,
+            NotImplementedError,
+        ) as error:
             raise BadInput(path, expected="a golden rollout (golden.npz)", found=f"{error}") from error
+        for name, array, rank, dtype in (
+            ("obs", golden.obs, 2, np.float32),
+            ("action", golden.action, 2, np.int64 if golden.action.dtype.kind == "i" else np.float32),
+            ("state", golden.state, 2, np.float32),
+            ("start", golden.start, 1, bool),
+        ):
+            if array.ndim != rank or array.dtype != dtype:
+                raise BadInput(
+                    path, expected=f"{name} as {np.dtype(dtype)} of {rank} dimensions", found=f"{array.dtype}{list(array.shape)}"
+                )
         lengths = {len(a) for a in (golden.obs, golden.action, golden.state, golden.start)}
         if len(lengths) != 1 or not len(golden):
             raise BadInput(path, expected="arrays of one length ≥ 1", found=f"lengths {sorted(lengths)}")

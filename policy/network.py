@@ -49,6 +49,12 @@ def int8_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
     return torch.round(weight / scale[:, None]).clamp(-127, 127), scale
 
 
+def _key(parameter: str) -> str:
+    """The bundle's name of a parameter: the last "__" is the dot (a layer's own name may hold others)."""
+    layer, _, tensor = parameter.rpartition("__")
+    return f"{layer}.{tensor}"
+
+
 class Network(nn.Module):
     """The layers of a policy as torch parameters. Normalized observation [B, in] -> y [B, out].
 
@@ -84,7 +90,7 @@ class Network(nn.Module):
     def load_weights(self, weights: Weights) -> None:
         """Copy bundle tensors in; int8 tensors are dequantized onto their grid."""
         for name, parameter in self.named_parameters():
-            key = name.replace("__", ".")
+            key = _key(name)
             value = torch.from_numpy(np.ascontiguousarray(weights[key])).float()
             if key in self._int8:
                 value = value * torch.from_numpy(weights[f"{key}_scale"])[:, None]
@@ -95,7 +101,7 @@ class Network(nn.Module):
         """Bundle tensors: float32, or int8 with float32 row scales."""
         weights: Weights = {}
         for name, parameter in self.named_parameters():
-            key, value = name.replace("__", "."), parameter.detach().cpu()
+            key, value = _key(name), parameter.detach().cpu()
             if key in self._int8:
                 q, scale = int8_rows(value)
                 weights[key], weights[f"{key}_scale"] = q.to(torch.int8).numpy(), scale.numpy()
