@@ -16,6 +16,7 @@ from ... import __version__
 from ...errors import BadInput
 from ...targets.profile import Target
 from ..artifact import Artifact
+from .commands import reproduce
 from .compare import compare
 from .glossary import BACKENDS, meaning, title
 from .headline import lead, verdicts
@@ -47,6 +48,8 @@ def collect(
     for position, (entry, label) in enumerate(zip(entries, _labels(entries), strict=True), start=1):
         entry |= {"id": f"a{position}", "label": label}
         entry["verdicts"] = judge(entry)
+    for entry in entries:
+        entry["commands"] = reproduce(entry, entries)
     pairs = compare(entries, policies)
     return {
         "schema_version": REPORT_VERSION,

@@ -7,7 +7,6 @@ import functools
 import gzip
 import hashlib
 import json
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +45,6 @@ def render(report: dict[str, Any]) -> str:
         "pairs": lambda value: ", ".join(f"{key} {item}" for key, item in value.items()),
         "ranges": lambda value: ", ".join(f"{key} [{start}, {stop})" for key, (start, stop) in value.items()),
         "pretty_json": lambda value: json.dumps(value, indent=2, ensure_ascii=False),
-        "quote": lambda value: shlex.quote(str(value)),
     }
     drawn = plots(report)
     library, packed = _plotly()

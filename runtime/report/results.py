@@ -112,6 +112,8 @@ class Evaluate:
     """Decisions per episode."""
     reference: str = ""
     """Name of the reference policy."""
+    reference_digest: str = ""
+    """Digest of the reference policy."""
     gate: float | None = None
     """Least share of the reference return that passes; None: no gate."""
     passed: bool | None = None

@@ -6,6 +6,7 @@ import dataclasses
 import html
 import json
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -252,3 +253,285 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> list[Artifact]:
             store_evaluate(artifact, 5892 if each is original else 5790, 5892)
             made.append(artifact)
     return made
+
+
+def browse(page: Path, folder: Path) -> str:
+    """The page's DOM after its scripts ran, from a headless Chromium."""
+    if CHROMIUM is None:
+        pytest.skip("chromium is not installed")
+    flags = "--headless --no-sandbox --disable-gpu --disable-background-networking --no-first-run --virtual-time-budget=8000"
+    command = [CHROMIUM, *flags.split(), f"--user-data-dir={folder / 'chromium'}", "--dump-dom", page.as_uri()]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+
+
+def assert_alive(dom: str) -> None:
+    """No script error, every plot has marks in it, and there is at least one plot."""
+    state = dict(re.findall(r'data-([a-z-]+)="([^"]*)"', dom[: dom.index("<head>")]))
+    assert state["script-errors"] == "" and state["done"] == "yes", state
+    drawn, wanted = state["plots-ok"].split("/")
+    assert drawn == wanted and int(wanted) > 0
+    assert dom.count('class="main-svg"') >= int(wanted)
+
+
+def texts(report: dict[str, Any], key: str) -> str:
+    return " ".join(line["text"] for card in report["verdicts"] if card["key"] == key for line in card["sentences"])
+
+
+def card(report: dict[str, Any], key: str) -> dict[str, Any]:
+    return next(card for card in report["verdicts"] if card["key"] == key)
+
+
+def test_a_full_report_renders_in_a_browser(demo: list[Artifact], tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    report = write_report(demo, page, job={"name": "demo", "seed": 0})
+    assert json.loads((tmp_path / "report.json").read_text()) == json.loads(json.dumps(report))
+    assert_alive(browse(page, tmp_path))
+
+
+def test_the_page_needs_nothing_else(demo: list[Artifact], tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    write_report(demo, page)
+    text = page.read_text()
+    assert not re.search(r'(?:src|href)="(?!#)', text)
+    assert "default-src 'none'" in text
+    assert page.stat().st_size < 3_000_000
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["report.html", "report.json"]
+
+
+def test_verdicts_follow_from_the_results(demo: list[Artifact], tmp_path: Path) -> None:
+    report = write_report(demo, tmp_path / "r.html")
+    assert [card["mark"] for card in report["verdicts"]] == ["good"] * 4
+    assert [policy["role"] for policy in report["policies"]] == ["before", "after"]
+    assert "98." in texts(report, "flies") and "gate of 95.0" in texts(report, "flies")
+    assert "18 times faster" in texts(report, "in_time") and "estimated" in texts(report, "in_time")
+    assert "1\u00a0MiB flash" in texts(report, "fits")
+    assert len(report["comparisons"]) == 3
+
+
+def test_what_did_not_help_is_computed(demo: list[Artifact], tmp_path: Path) -> None:
+    report = write_report(demo, tmp_path / "r.html")
+    by_place = {setback["where"]: " ".join(setback["texts"]) for setback in report["did_not_help"]}
+    runtime = by_place["host-cpu through ONNX Runtime"]
+    assert "A decision became slower: 6." in runtime and "did not become smaller" in runtime and "are zero" in runtime
+    assert "slower" not in by_place["crazyflie through C"] and "smaller" not in by_place["crazyflie through C"]
+    assert "cost return" in by_place["crazyflie through C"]
+
+
+def test_failures_are_named(tmp_path: Path) -> None:
+    made = policy()
+    artifact = build(tmp_path, made, "crazyflie")
+    store_verify(artifact, passed=False, error=0.2)
+    store_bench(artifact, 9_000.0, deadline_us=2000.0, met=False, flash=2_000_000)
+    store_evaluate(artifact, 3000, 5892, passed=False)
+    report = write_report([artifact], tmp_path / "r.html")
+    assert [card["mark"] for card in report["verdicts"]] == ["bad"] * 4
+    assert [card["answer"] for card in report["verdicts"]] == ["No"] * 4
+    assert "the gate of 95.0\u00a0% is not passed" in texts(report, "flies")
+    assert "(190.7\u00a0%)" in texts(report, "fits")
+
+
+def test_an_original_that_fails_does_not_spoil_the_verdict(tmp_path: Path) -> None:
+    original = policy()
+    small = policy("small", 16, parent=original)
+    artifacts = [build(tmp_path, each, "crazyflie") for each in (original, small)]
+    store_bench(artifacts[0], 9_000.0, deadline_us=2000.0, met=False)
+    store_bench(artifacts[1], 90.0, deadline_us=2000.0)
+    report = write_report(artifacts, tmp_path / "r.html")
+    assert card(report, "in_time")["mark"] == "good"
+    assert "Before compression, cheetah@crazyflie.c takes" in texts(report, "in_time")
+
+
+def test_missing_results_are_said_in_words(tmp_path: Path) -> None:
+    artifact = build(tmp_path, policy(env=None), "crazyflie")
+    page = tmp_path / "r.html"
+    report = write_report([artifact], page)
+    assert [card["mark"] for card in report["verdicts"]] == ["open"] * 4
+    text = html.unescape(page.read_text())
+    for words in (
+        "names no environment",
+        "has not been measured yet",
+        "has not been compared",
+        "is not known yet",
+        "Neither verified, benched nor evaluated yet",
+        "nothing can be said",
+    ):
+        assert words in text, words
+    assert report["did_not_help"] == [] and report["comparisons"] == []
+
+
+def test_discrete_recurrent_negative_and_twelve_artifacts(tmp_path: Path) -> None:
+    artifacts = []
+    for number in range(6):
+        made = policy(f"p{number}", 8 + number, kind="discrete" if number % 2 else "continuous", recurrent=number % 3 == 0)
+        for backend in ("c", "onnxruntime"):
+            artifact = build(tmp_path, made, "host-cpu", backend)
+            store_verify(artifact, discrete=bool(number % 2))
+            store_bench(artifact, 1.0 + number, met=number != 5)
+            store_evaluate(artifact, -5.0 - number, -4.0, gate=0.9 if number == 1 else None, passed=number != 1)
+            artifacts.append(artifact)
+    page = tmp_path / "r.html"
+    report = write_report(artifacts, page)
+    assert len(report["artifacts"]) == 12 and len({entry["label"] for entry in report["artifacts"]}) == 12
+    assert card(report, "flies")["mark"] == "bad" and "%" not in report["artifacts"][0]["verdicts"]["flies"]["short"]
+    assert card(report, "in_time")["answer"] == "Not everywhere"
+    assert any("GRU 8" in entry["layers"] for entry in report["policies"])
+    assert "choices, the most likely one is taken" in page.read_text()
+    assert_alive(browse(page, tmp_path))
+
+
+def test_a_percentile_without_support_is_a_dash_with_its_reason(demo: list[Artifact], tmp_path: Path) -> None:
+    page = tmp_path / "r.html"
+    write_report(demo, page)
+    row = re.search(r"Response, 99\.9th percentile, paced.*?</tr>", page.read_text(), re.S)
+    assert row and 'title="400 decisions do not hold a 99.9th percentile">—</td>' in row.group()
+
+
+def test_sources_are_never_mixed_silently(tmp_path: Path) -> None:
+    original = policy()
+    small = policy("small", 16, parent=original)
+    artifacts = [build(tmp_path, each, "crazyflie") for each in (original, small)]
+    for artifact in artifacts:
+        store_bench(artifact, 100.0, deadline_us=2000.0)
+    data = artifacts[1].result("bench")
+    assert data
+    data["figures"]["latency_us"]["source"] = "measured"
+    artifacts[1].store_result("bench", data)
+    report = write_report(artifacts, tmp_path / "r.html")
+    change = next(change for change in report["comparisons"][0]["changes"] if change["metric"] == "latency")
+    assert change["effect"] == "unclear" and change["why"] == "estimated against measured"
+    text = (tmp_path / "r.html").read_text()
+    assert "latency measured" in text and "latency estimated" in text
+
+
+HOSTILE = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">{{7*7}}"
+
+
+def test_a_strangers_text_stays_text(tmp_path: Path) -> None:
+    made = policy(HOSTILE.replace("/", "\\"), env=HOSTILE, notes=(HOSTILE,), source=HOSTILE, tools={HOSTILE: HOSTILE})
+    made = made.replace(
+        contract=dataclasses.replace(made.contract, observation=dataclasses.replace(made.contract.observation, units=HOSTILE))
+    )
+    artifact = build(tmp_path / "dist", made.replace(name="plain"))
+    renamed = Artifact(
+        artifact.path, dataclasses.replace(artifact.manifest, name=HOSTILE, tools={HOSTILE: HOSTILE}), artifact.digest
+    )
+    store_verify(artifact)
+    store_bench(artifact, 2.0)
+    store_evaluate(artifact, 100, 101)
+    for name in ("verify", "bench", "evaluate"):
+        data = artifact.result(name)
+        assert data
+        for one_figure in data["figures"].values():
+            one_figure |= {"note": HOSTILE, "unit": HOSTILE, "device": HOSTILE, "spread": HOSTILE}
+        data |= {
+            "env": HOSTILE,
+            "reference": HOSTILE,
+            "golden_source": HOSTILE,
+            "device": {HOSTILE: HOSTILE},
+            "failures": [HOSTILE],
+        }
+        artifact.store_result(name, data)
+    page = tmp_path / "r.html"
+    write_report([renamed], page, title=HOSTILE, job={HOSTILE: HOSTILE})
+    text = page.read_text()
+    assert text.count("<script") == 4 and text.count("</script") == 4
+    assert "<img" not in text and "{{7*7}}" in text
+    assert "\\u0026lt;/script\\u0026gt;" in text, "names are escaped for Plotly, which reads a little markup"
+    dom = browse(page, tmp_path)
+    assert_alive(dom)
+    assert "<title>owned" not in dom and "<img" not in dom
+
+
+def test_a_bare_report_renders_and_an_injected_script_is_blocked(tmp_path: Path) -> None:
+    """Second line of defense: the page names its own two scripts by hash, and nothing else runs."""
+    artifact = build(tmp_path, policy())
+    store_verify(artifact)
+    page = tmp_path / "r.html"
+    write_report([artifact], page)
+    page.write_text(page.read_text().replace("</body>", "<script>document.title='owned'</script></body>"))
+    dom = browse(page, tmp_path)
+    assert "<title>owned" not in dom
+    blocked = 'data-script-errors="blocked script-src-elem inline"'
+    assert blocked in dom
+    assert_alive(dom.replace(blocked, 'data-script-errors=""'))
+
+
+def test_commands_survive_a_paste(tmp_path: Path) -> None:
+    artifact = build(tmp_path / "a folder; $(touch x)", policy())
+    store_evaluate(artifact, 100, 101)
+    data = artifact.result("evaluate")
+    assert data
+    artifact.store_result("evaluate", data | {"env": "X'; touch y #"})
+    commands = write_report([artifact], tmp_path / "r.html")["artifacts"][0]["commands"]
+    words = [shlex.split(line) for line in commands]
+    assert all(line[0] == "pilotfish" for line in words)
+    assert words[-1][2].startswith("a folder; $(touch x)/") and words[-1][3] == "--env=X'; touch y #"
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil", "words"),
+    [
+        ("bench", {"figures": {"tight_p50_us": {"value": "fast", "unit": "us", "source": "measured"}}}, "figures.tight_p50_us"),
+        ("bench", {"figures": {"tight_p50_us": {"value": 1.0, "unit": "us", "source": "guessed"}}}, "source"),
+        ("bench", {"histograms": {"tight": {"edges_us": [1.0, 2.0], "counts": [1, 2]}}}, "2 edges for 2 counts"),
+        ("evaluate", {"returns": [1.0], "reference_returns": [1.0, 2.0]}, "1 returns for 2 reference returns"),
+        ("verify", {"passed": "perhaps"}, "passed"),
+    ],
+)
+def test_a_malformed_result_is_refused_and_the_earlier_report_stays(tmp_path: Path, name: str, spoil: dict, words: str) -> None:
+    artifact = build(tmp_path, policy())
+    page = tmp_path / "r.html"
+    write_report([artifact], page)
+    before = page.read_bytes()
+    artifact.store_result(name, spoil)
+    with pytest.raises(BadInput, match=re.escape(words)) as caught:
+        write_report([artifact], page)
+    assert f"Run pilotfish {name}" in str(caught.value)
+    assert page.read_bytes() == before
+
+
+def test_infinite_figures_are_refused(tmp_path: Path) -> None:
+    artifact = build(tmp_path, policy())
+    path = artifact.store_result("bench", {"figures": {"tight_p50_us": one(1.5, "us")}})
+    path.write_text(path.read_text().replace("1.5", "Infinity"))
+    with pytest.raises(BadInput, match="not a finite number"):
+        write_report([artifact], tmp_path / "r.html")
+
+
+def test_wrong_use_is_explained(demo: list[Artifact], tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="at least one artifact"):
+        write_report([], tmp_path / "r.html")
+    with pytest.raises(BadInput, match=r"ends in \.html"):
+        write_report(demo, tmp_path / "r.json")
+    with pytest.raises(BadInput, match="settings that JSON can hold"):
+        write_report(demo, tmp_path / "r.html", job={"path": tmp_path})
+
+
+def test_one_artifact_twice_counts_once(demo: list[Artifact], tmp_path: Path) -> None:
+    assert len(write_report([demo[0], demo[0]], tmp_path / "r.html")["artifacts"]) == 1
+
+
+@given(st.recursive(st.none() | st.floats(allow_nan=False, allow_infinity=False) | st.text(), lambda inner: st.lists(inner)
+                    | st.dictionaries(st.text(), inner)))  # fmt: skip
+@settings(max_examples=60, deadline=None)
+def test_embedded_json_is_json_without_markup(value: Any) -> None:
+    text = embedded_json(value)
+    assert json.loads(text) == value
+    assert not set("<>&\u2028\u2029") & set(text)
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False, width=32))
+@settings(max_examples=200, deadline=None)
+def test_numbers_read_back_close_to_what_they_were(value: float) -> None:
+    text = plain(value).replace("\u2212", "-").replace(",", "").replace("\u00a0\u00d7\u00a010", "e")
+    back = float(text.translate(str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")))
+    assert back == pytest.approx(value, rel=6e-3, abs=0.0)
+
+
+def test_numbers_for_people() -> None:
+    found = [size(812), size(21_504), size(1 << 20), size(None), duration(0.6), duration(42.31), duration(50_000), duration(0)]
+    assert [text.replace("\u00a0", " ") for text in found] == [
+        "812 bytes", "21 KiB", "1 MiB", "—", "600 ns", "42.3 µs", "50 ms", "0 µs",
+    ]  # fmt: skip
+    assert percent(-0.0123, signed=True) == "\u22121.2\u00a0%" and percent(0.0, signed=True) == "±0.0\u00a0%"
+    assert len(shortened("x" * 500, 40)) == 40 and shortened("short") == "short"
