@@ -105,7 +105,7 @@ def evaluate(
         )
     policy = artifact.policy if reference is None else reference if isinstance(reference, Policy) else Policy.load(reference)
     seeds = list(range(seed, seed + episodes))
-    world = make_env(env_id)
+    world = make_env(env_id, disable_env_checker=True)
     try:
         check_env(contract, world)
         check_env(policy.contract, world)
@@ -168,7 +168,7 @@ def reference_returns(
     policy: Policy, env_id: str, seeds: list[int], *, cache: Path | None = None, progress: Progress | None = None
 ) -> tuple[list[float], list[int]]:
     """(returns, lengths) of the float32 reference, one per seed; an episode is flown once per process, or once per ``cache``."""
-    world = make_env(env_id)
+    world = make_env(env_id, disable_env_checker=True)
     try:
         check_env(policy.contract, world)
         return _reference_returns(policy, world, env_id, seeds, cache, progress)
