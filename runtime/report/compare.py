@@ -14,6 +14,8 @@ MEASURED_STEP = 0.05
 """Two medians timed on a machine that does other things too differ by less than this without any cause."""
 MODEL_STEP = 0.01
 """Emulated and estimated figures repeat exactly; below this nobody would care."""
+LEAST_PAIRS = 5
+"""With fewer episodes a bootstrap interval is far too narrow to call a change real."""
 
 Entry = dict[str, Any]
 
@@ -145,8 +147,10 @@ def _paired(before: dict[str, Any], after: dict[str, Any]) -> tuple[str, str] | 
     """Effect and reason by the differences of episodes with the same seeds; None where there are no such pairs."""
     olds, news = (dict(zip(result["seeds"], result["returns"], strict=False)) for result in (before, after))
     seeds = sorted(olds.keys() & news.keys())
-    if len(seeds) < 2 or before["env"] != after["env"]:
+    if not seeds or before["env"] != after["env"]:
         return None
+    if len(seeds) < LEAST_PAIRS:
+        return "unclear", f"only {len(seeds)} episodes with the same seeds"
     gap = bootstrap(np.array([news[seed] - olds[seed] for seed in seeds]))
     if gap.low is None or gap.high is None:
         return None

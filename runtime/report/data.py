@@ -18,7 +18,7 @@ from ...targets.profile import Target
 from ..artifact import Artifact
 from .commands import reproduce
 from .compare import compare
-from .glossary import BACKENDS, meaning, title
+from .glossary import BACKENDS, FIGURES, meaning, title
 from .headline import lead, verdicts
 from .policies import describe
 from .results import SCHEMAS, read_result
@@ -69,7 +69,10 @@ def collect(
 
 def _heading(policies: list[dict[str, Any]]) -> str:
     names = list(dict.fromkeys(policy["name"] for policy in policies if policy["role"] in ("after", "alone")))
-    return names[0] if len(names) == 1 else f"{len(names)} policies"
+    if len(names) == 1:
+        return names[0]
+    originals = [policy["name"] for policy in policies if policy["role"] == "before"]
+    return f"{originals[0]} and {len(names)} made from it" if len(originals) == 1 else f"{len(names)} policies"
 
 
 def _entry(artifact: Artifact, policy: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -98,11 +101,13 @@ def _entry(artifact: Artifact, policy: dict[str, Any], folder: Path) -> dict[str
 
 def _figures(results: dict[str, dict[str, Any] | None]) -> list[dict[str, Any]]:
     """All figures of an artifact in reading order, each with the result it belongs to."""
-    return [
+    order = {key: place for place, key in enumerate(FIGURES)}
+    found = [
         {"result": name, "key": key, "title": title(key), "meaning": meaning(key)} | figure
         for name in ("evaluate", "verify", "bench")
         for key, figure in ((results[name] or {}).get("figures") or {}).items()
     ]
+    return sorted(found, key=lambda figure: order.get(figure["key"], len(order)))
 
 
 def _labels(entries: list[dict[str, Any]]) -> list[str]:

@@ -19,7 +19,7 @@ def plain(value: float | None, digits: int = 4) -> str:
     if size >= 10 ** (digits - 1) or (float(value).is_integer() and size < 1e15):
         text = f"{size:,.0f}"
     elif size >= 1e-3:
-        text = f"{size:.{digits}g}"
+        text = f"{size:,.{digits}g}"
     else:
         mantissa, _, exponent = f"{size:.{min(digits, 3) - 1}e}".partition("e")
         mantissa = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa

@@ -6,7 +6,7 @@ from typing import Any
 
 from .canvas import Plot, name_in_two_lines, packed, safe, spread
 from .compare import Entry, figure
-from .numerals import plain
+from .numerals import GAP, plain
 from .palette import INK
 
 
@@ -39,7 +39,7 @@ def returns(go: Any, group: list[Entry], colors: dict[str, str]) -> list[Plot]:
         fig.update_layout(xaxis={"title": {"text": text}, "nticks": 6}, yaxis=axis, showlegend=False)
     env = group[0]["evaluate"]["env"] or group[0]["env"]
     height = 130 + 54 * len(shown)
-    caption = f"Return{f' in {env}' if env else ''}: a dot per episode, a bar for the 95 % interval of the mean"
+    caption = f"Return{f' in {env}' if env else ''}: a dot per episode, a bar for the 95{GAP}% interval of the mean"
     drawn = [packed(absolute, caption, height=height)]
     if any_paired:
         paired.add_vline(x=0, line={"color": INK, "width": 1.5, "dash": "dot"})

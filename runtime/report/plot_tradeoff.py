@@ -8,11 +8,13 @@ from typing import Any
 from .canvas import LEGEND_BELOW, Plot, name, packed, safe, spread, time_axis, with_deadline
 from .compare import Entry, deployed_size, figure, typical_latency
 from .glossary import title
-from .numerals import duration, plain, size
+from .numerals import duration, size, with_unit
 from .palette import INK, SLATE, SYMBOLS
 
 PANEL = (430.0, 250.0)
 """About how many pixels the points have to lie in; only the placing of labels needs it."""
+MAX_NAMED = 6
+"""With more points than this, names stand in the legend and numbers at the points."""
 Box = tuple[float, float, float, float]
 """left, bottom, right, top in pixels."""
 
@@ -29,17 +31,19 @@ def tradeoff(go: Any, group: list[Entry], colors: dict[str, str]) -> Plot | None
     fig = go.Figure()
     largest = max((_bytes(entry) or 0 for entry in shown), default=0)
     radius = {e["id"]: 5 + 12 * math.sqrt((_bytes(e) or 0) / largest) if largest else 7 for e in shown}
-    points = [(entry, figure(entry, key), figure(entry, upright)) for entry in shown]
+    points = [(entry, figure(entry, key), _in_kib(figure(entry, upright))) for entry in shown]
     latencies = [x["value"] for _, x, _ in points if x]
     deadline = next((entry["bench"]["deadline_us"] for entry in shown if entry["bench"]["deadline_us"]), None)
     across = with_deadline(fig, deadline, min(latencies), max(latencies), max(latencies))
     upward = _padded([side for _, _, y in points if y for side in (y["value"], y["low"], y["high"]) if side is not None])
-    for entry, x, y in points:
+    crowded = len(points) > MAX_NAMED
+    for number, (entry, x, y) in enumerate(points, start=1):
         assert x and y  # narrowed above: only artifacts that have both are shown
         (right, left), (up, down) = spread(x), spread(y)
-        value = size(y["value"]) if y["unit"] == "bytes" else plain(y["value"])
+        value = with_unit(y["value"], y["unit"])
         fig.add_scatter(
-            x=[x["value"]], y=[y["value"]], mode="markers", showlegend=False,
+            x=[x["value"]], y=[y["value"]], mode="markers+text" if crowded else "markers",
+            name=f"<b>{number}</b>  {name(entry)}", showlegend=crowded, text=[f"<b>{number}</b>"], textposition="top center",
             error_x={"type": "data", "array": [right], "arrayminus": [left], "thickness": 1.2, "width": 4},
             error_y={"type": "data", "array": [up], "arrayminus": [down], "thickness": 1.2, "width": 4},
             marker={
@@ -54,7 +58,7 @@ def tradeoff(go: Any, group: list[Entry], colors: dict[str, str]) -> Plot | None
          (y["value"] - upward[0]) / (upward[1] - upward[0]) * PANEL[1], radius[entry["id"]], len(name(entry)) * 6.6)
         for entry, x, y in points if x and y
     ]  # fmt: skip
-    for (entry, x, y), (side, shift) in zip(points, _label_places(places), strict=True):
+    for (entry, x, y), (side, shift) in zip(points, _label_places(places), strict=True) if not crowded else ():
         assert x and y
         reach = 0.75 * radius[entry["id"]] + 3
         fig.add_annotation(
@@ -66,14 +70,21 @@ def tradeoff(go: Any, group: list[Entry], colors: dict[str, str]) -> Plot | None
             x=[None], y=[None], mode="markers", name=f"latency {source}",
             marker={"symbol": SYMBOLS[source], "size": 11, "color": SLATE, "line": {"width": 2, "color": SLATE}},
         )  # fmt: skip
-    unit = "" if upright == "return" else " (bytes)"
+    unit = "" if upright == "return" else " (KiB)"
     fig.update_layout(
         xaxis=time_axis(*across, title(key)), yaxis={"title": {"text": title(upright) + unit}, "range": list(upward)},
         showlegend=True, legend=LEGEND_BELOW,
     )  # fmt: skip
     target = group[0]["target"]
     how = "on a virtual board" if target["link"]["kind"] == "virtual" else "on this machine"
-    return packed(fig, f"{target['name']}, {how}", height=420)
+    return packed(fig, f"{target['name']}, {how}", height=420 + 11 * len(points) * crowded, wide=crowded)
+
+
+def _in_kib(one: dict[str, Any] | None) -> dict[str, Any] | None:
+    """A size in KiB, anything else as it is."""
+    return (
+        one | {"value": one["value"] / 1024, "unit": "KiB", "low": None, "high": None} if one and one["unit"] == "bytes" else one
+    )
 
 
 def _positive(entry: Entry, key: str) -> bool:

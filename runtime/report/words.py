@@ -74,7 +74,10 @@ def _in_time(entry: Entry) -> Verdict:
         band = f" (band {duration(worst['low'])} … {duration(worst['high'])})" if known else ""
         sentence = f"takes {duration(worst['value'])}{band} per decision"
     else:
-        sentence = f"takes at most {duration(slowest)} per decision, over {count(worst['samples'], 'decision')}"
+        doing = (
+            "answers at most {} after its period began" if worst["key"] == "paced_worst_us" else "takes at most {} per decision"
+        )
+        sentence = f"{doing.format(duration(slowest))}, over {count(worst['samples'], 'decision')}"
     if deadline is None or met is None:
         return _verdict("none", duration(slowest), f"{sentence} ({worst['source']}); no deadline was judged")
     sentence += f", and {duration(deadline)} are allowed"

@@ -19,7 +19,8 @@
   const dark = read("dark-data");
   const prefersDark = matchMedia("(prefers-color-scheme: dark)");
   const coarse = matchMedia("(pointer: coarse)").matches; // a finger on a plot scrolls the page
-  let paper = false; // printing is always light
+  let paper = false; // printing is always light, and as wide as a sheet
+  const PAPER_WIDTH = 640;
 
   const themed = (value, key) => {
     if (Array.isArray(value)) return value.map((item) => themed(item, key));
@@ -37,7 +38,7 @@
     const axis = { gridcolor: grid, linecolor: grid, zerolinecolor: grid, automargin: true, ticks: "outside", tickcolor: grid };
     const join = (mine) => ({ ...axis, ...mine, title: { standoff: 10, font: { size: 13 }, ...(mine || {}).title } });
     return {
-      ...own, height, autosize: true, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+      ...own, height, ...(paper ? { width: PAPER_WIDTH, autosize: false } : { width: undefined, autosize: true }), paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
       font: { family: token("--font"), size: 13, color: ink }, margin: { l: 16, r: 24, t: 30, b: 16, ...own.margin },
       xaxis: join(own.xaxis), yaxis: join(own.yaxis), hovermode: "closest", dragmode: coarse ? false : "zoom",
       hoverlabel: { bgcolor: card, bordercolor: grid, font: { family: token("--font"), color: ink } },
