@@ -150,7 +150,7 @@ def _paced_figures(artifact: Artifact, paced: Paced, device: str) -> dict[str, F
         "measured",
         samples=n,
         device=device,
-        note=f"{paced.skipped} of them skipped whole" if paced.skipped else "",
+        note=f"in {paced.late} of them the call itself was short enough, but began too late" if paced.misses else "",
     )
     figures["paced_longest_miss_run"] = Figure(float(paced.longest_miss_run), "periods", "measured", samples=n, device=device)
     budget = artifact.manifest.target.control.jitter_budget_us

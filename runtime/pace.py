@@ -67,6 +67,11 @@ class Paced:
         return int((self.start_ns < 0).sum())
 
     @property
+    def late(self) -> int:
+        """Misses whose own call was short enough: skipped, or begun late because the machine was busy elsewhere."""
+        return int((self.missed & (self.call_ns <= self.period_ns)).sum())
+
+    @property
     def jitter_ns(self) -> int:
         """Largest deviation of the interval between the starts of neighboring calls from the period."""
         both = (self.start_ns[1:] >= 0) & (self.start_ns[:-1] >= 0)
