@@ -119,7 +119,8 @@ class Network(nn.Module):
 
     def initial_state(self, batch: int) -> State:
         """Zero state for ``batch`` episodes, on the parameters' device."""
-        device = next(self.parameters()).device
+        first = next(self.parameters(), None)
+        device = None if first is None else first.device
         sizes: list[int] = []
         for layer in self.layers:
             if isinstance(layer, GRU | LSTM):

@@ -102,6 +102,6 @@ def _named(steps: list[Step]) -> tuple[tuple[Layer, ...], Weights]:
         number = counts.get(prefix, 0)
         counts[prefix] = number + 1
         name = "output" if index == last and index >= len(steps) - 2 else f"{prefix}{number}"
-        layers.append(dataclasses.replace(step.layer, name=name))  # type: ignore[call-arg]
+        layers.append(dataclasses.replace(step.layer, name=name))  # type: ignore[arg-type]
         weights |= {f"{name}.{short}": np.ascontiguousarray(tensor, np.float32) for short, tensor in step.tensors.items()}
     return tuple(layers), weights

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -28,13 +28,13 @@ def is_numpy_name(module: str, name: str) -> bool:
 
 def dtype_of(value: Any, where: object) -> np.dtype:
     """The numpy dtype of a record or scalar type; plain bool, integer and float only."""
-    order = ""
+    order: Literal["", "<", ">"] = ""
     if isinstance(value, Global) and value.module == "numpy" and _SCALAR_TYPE.fullmatch(value.name):
         code: Any = np.dtype(getattr(np, value.name)).str
     elif isinstance(value, Record) and value.path == "numpy.dtype" and value.args:
         code = value.args[0]
         if isinstance(value.state, tuple) and len(value.state) >= 5:
-            order = value.state[1] if value.state[1] in ("<", ">") else ""
+            order = "<" if value.state[1] == "<" else ">" if value.state[1] == ">" else ""
             if any(part is not None for part in value.state[2:5]):
                 raise BadInput(where, expected="an array of plain numbers", found="an array with fields")
     else:
@@ -44,7 +44,7 @@ def dtype_of(value: Any, where: object) -> np.dtype:
     if not isinstance(code, str) or not _PLAIN_DTYPE.fullmatch(code):
         raise BadInput(where, expected="an array of plain numbers (bool, integer, float)", found=f"dtype {str(code)[:40]!r}")
     dtype = np.dtype(code)
-    return dtype.newbyteorder(order) if order else dtype  # type: ignore[call-overload]
+    return dtype.newbyteorder(order) if order else dtype
 
 
 def _raw(value: Any, where: object) -> bytes:

@@ -30,6 +30,11 @@ class _Problem:
         self.text = text
 
 
+def _label(node: Any) -> str:
+    """What to call a node in an error."""
+    return str(node.name or next(iter(node.output), "without a name"))
+
+
 class _Graph:
     """One pass over the nodes: every value by name."""
 
@@ -38,6 +43,10 @@ class _Graph:
         self.values: dict[str, Any] = {"": None}
         if len(self.graph.node) > MAX_NODES:
             raise BadInput(where, expected=f"at most {MAX_NODES} nodes", found=f"{len(self.graph.node)}")
+        texts = [v.name for v in (*self.graph.input, *self.graph.output, *self.graph.initializer)]
+        texts += [text for n in self.graph.node for text in (n.op_type, n.name, n.domain, *n.input, *n.output)]
+        if not all(isinstance(text, str) for text in texts):  # protobuf hands out undecodable names as bytes
+            raise BadInput(where, expected="names in UTF-8", found="damaged ones", repair="Copy the file again")
         for tensor in self.graph.initializer:
             self.values[tensor.name] = tensor_array(tensor, where)
         if self.graph.sparse_initializer:
@@ -107,7 +116,7 @@ class _Graph:
             except Misfit as error:
                 signal = next((v for n in node.input if isinstance(v := self.values.get(n), Signal)), None)
                 behind = f", behind {signal.describe()}" if signal else ""
-                results = [_Problem(f"node {node.name or node.output[0]!r} ({node.op_type}): {error}{behind}")] * len(node.output)
+                results = [_Problem(f"node {_label(node)!r} ({node.op_type}): {error}{behind}")] * len(node.output)
             for name, value in zip(node.output, results, strict=False):
                 self.values[name] = value
 
@@ -130,7 +139,7 @@ class _Graph:
             return [fold(node.op_type, arrays, attributes)]
         if node.op_type == "Shape" and isinstance(inputs[0], Signal):
             return [np.asarray(inputs[0].shape, np.int64)]
-        return apply(Node(node.op_type, node.name or node.output[0], inputs, attributes, len(node.output)))
+        return apply(Node(node.op_type, _label(node), inputs, attributes, len(node.output)))
 
     def _attribute(self, attribute: Any) -> Any:
         if attribute.HasField("t"):
@@ -179,7 +188,7 @@ class _Graph:
         returned: dict[str, tuple[str, list[Any]]] = {}
         for output in self.graph.output:
             value = self.values.get(output.name)
-            parts = value if isinstance(value, list) else [value]
+            parts: list[Any] = value if isinstance(value, list) else [value]
             if parts and all(isinstance(p, StateOut) for p in parts):
                 sources = [p.source for p in parts]
                 if len({s.name for s in sources}) == 1 and [s.start for s in sources] == list(range(len(sources))):

@@ -26,7 +26,7 @@ def check_against_onnxruntime(
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
     try:
-        session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"], enable_fallback=0)
     except Exception as error:
         raise BadInput(where, expected="a model that ONNX Runtime loads", found=f"{error}"[:200]) from error
     feeds: dict[str, np.ndarray] = {
@@ -46,7 +46,12 @@ def check_against_onnxruntime(
             results = session.run([action, *states.values()], feeds)
         except Exception as error:
             raise BadInput(where, expected="a model that runs with batch 1", found=f"{error}"[:200]) from error
-        feeds |= {name: value.reshape(feeds[name].shape) for name, value in zip(states, results[1:], strict=True)}
+        for name, value in zip(states, results[1:], strict=True):
+            if value.size != feeds[name].size:
+                raise BadInput(
+                    where, expected=f"{name} of shape {list(feeds[name].shape)} returned", found=f"{list(value.shape)}"
+                )
+            feeds[name] = value.reshape(feeds[name].shape)
         wanted.append(_action(results[0], policy))
         found.append(reference.act(draw.astype(np.float32)))
     _compare(np.asarray(wanted, np.float64), np.asarray(found, np.float64), policy, where)

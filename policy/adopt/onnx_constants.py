@@ -61,7 +61,7 @@ def _axes(axes: Any, rank: int) -> tuple[int, ...]:
 
 def _fold_shape(op: str, arrays: list[np.ndarray], attributes: dict[str, Any]) -> np.ndarray:
     x = arrays[0]
-    axes = attributes.get("axes", arrays[1] if len(arrays) > 1 else None)
+    axes: Any = attributes.get("axes", arrays[1] if len(arrays) > 1 else None)
     match op:
         case "Reshape":
             wanted = [x.shape[i] if d == 0 and i < x.ndim else int(d) for i, d in enumerate(arrays[1].reshape(-1))]
@@ -72,7 +72,7 @@ def _fold_shape(op: str, arrays: list[np.ndarray], attributes: dict[str, Any]) -
         case "Squeeze":
             return np.squeeze(x, None if axes is None else _axes(axes, x.ndim))
         case "Unsqueeze":
-            return np.expand_dims(x, _axes(axes, x.ndim + np.size(axes)))
+            return np.expand_dims(x, _axes(axes, x.ndim + len(np.reshape(axes, -1))))
         case "Transpose":
             return np.transpose(x, attributes.get("perm"))
         case "Concat":

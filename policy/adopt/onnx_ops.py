@@ -188,8 +188,9 @@ def _reshaped(node: Node) -> Any:
     if node.op == "Squeeze":
         drop = {i for i, d in enumerate(shape) if d == 1} if axes is None else {int(a) % len(shape) for a in np.reshape(axes, -1)}
         return value.reshape(tuple(d for i, d in enumerate(shape) if i not in drop))
-    rank = len(shape) + np.size(axes)
-    new = {int(a) % rank for a in np.reshape(axes, -1)}
+    places = [int(a) for a in np.reshape(axes if axes is not None else (), -1)]
+    rank = len(shape) + len(places)
+    new = {place % rank for place in places}
     rest = iter(shape)
     return value.reshape(tuple(1 if i in new else next(rest) for i in range(rank)))
 
@@ -348,6 +349,6 @@ def apply(node: Node) -> list[Any]:
         raise Misfit("an operator that Pilotfish does not adopt")
     try:
         result = operator(node)
-    except (ValueError, IndexError, KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
+    except (ValueError, IndexError, KeyError, TypeError, AttributeError, ArithmeticError, RuntimeError) as error:
         raise Misfit(f"inputs that do not fit ({error})"[:160]) from error
     return result if isinstance(result, list) and node.op != "Concat" else [result]

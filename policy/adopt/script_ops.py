@@ -283,6 +283,7 @@ def _same(x: Any, *_: Any, **__: Any) -> Any:
     return x
 
 
+_SAME = ("contiguous", "to", "clone", "detach", "type_as", "alias", "float", "cpu", "expand_as")
 OPERATORS: dict[str, Callable[..., Any]] = {
     "linear": _linear,
     "addmm": _addmm,
@@ -329,4 +330,5 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "dim": lambda x: len(_shape(x)),
     "size": _size,
     "len": lambda x: len(x) if isinstance(x, list | tuple | str) else _shape(x)[0],
-} | dict.fromkeys(("contiguous", "to", "clone", "detach", "type_as", "alias", "float", "cpu", "expand_as"), _same)
+}
+OPERATORS |= dict.fromkeys(_SAME, _same)

@@ -7,7 +7,7 @@ torch/csrc/jit/serialization/pickler.h). Nothing in it is executed.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -51,7 +51,7 @@ class TorchArchive:
         order = archive.text(f"{folder}byteorder", 64).strip() if f"{folder}byteorder" in archive.names else "little"
         if order not in ("little", "big"):
             raise BadInput(self.where, expected="byte order little or big", found=repr(order[:20]))
-        self._order = "<" if order == "little" else ">"
+        self._order: Literal["<", ">"] = "<" if order == "little" else ">"
         self.value = read_pickle(archive.read(f"{folder}data.pkl"), self.where, allowed, what)
 
     def is_tensor(self, value: Any) -> bool:
@@ -94,7 +94,7 @@ class TorchArchive:
             raise Unsupported(self.where, expected=f"a storage out of {', '.join(_STORAGES)}", found=kind)
         if not isinstance(name, str) or not _dims((length,)):
             raise BadInput(self.where, expected="a storage with a name and a length", found=f"{name!r}, {length!r}"[:80])
-        dtype = np.dtype(_STORAGES[kind]).newbyteorder(self._order)  # type: ignore[call-overload]
+        dtype = np.dtype(_STORAGES[kind]).newbyteorder(self._order)
         raw = self.archive.read(f"{self.folder}{folder}{name}")
         if len(raw) < length * dtype.itemsize:
             raise BadInput(self.where, expected=f"{length * dtype.itemsize} bytes in storage {name}", found=f"{len(raw)}")

@@ -176,7 +176,7 @@ class _Machine:
             stack.append(self.memo[arg])
         elif code in ("TUPLE", "LIST", "FROZENSET"):
             taken = self.pop_to_mark()
-            stack.append({"TUPLE": tuple, "LIST": list, "FROZENSET": lambda v: frozenset(map(_key, v))}[code](taken))
+            stack.append(tuple(taken) if code == "TUPLE" else taken if code == "LIST" else frozenset(map(_key, taken)))
         elif code in ("TUPLE1", "TUPLE2", "TUPLE3"):
             taken = [self.pop() for _ in range(int(code[-1]))]
             stack.append(tuple(reversed(taken)))

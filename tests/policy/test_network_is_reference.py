@@ -93,7 +93,7 @@ def policies(draw: st.DrawFn, quantized: bool = False) -> Policy:
 def test_torch_and_numpy_agree_over_an_episode(policy: Policy, seed: int) -> None:
     reference, network = Reference(policy), TorchPolicy(policy)
     exact = Reference(policy, np.float64)
-    state = network.network.initial_state(1) if policy.weights else ()
+    state = network.network.initial_state(1)
     for obs in np.random.default_rng(seed).standard_normal((6, policy.contract.observation.size)).astype(np.float32):
         with torch.no_grad():
             action, state = network(torch.from_numpy(obs)[None], state)
@@ -119,7 +119,7 @@ def test_quantized_activations_agree_to_one_step_of_the_grid(policy: Policy, see
     network = TorchPolicy(plain)
     obs = np.random.default_rng(seed).standard_normal(policy.contract.observation.size).astype(np.float32)
     with torch.no_grad():
-        found = network(torch.from_numpy(obs)[None], network.network.initial_state(1) if policy.weights else ())[0][0].numpy()
+        found = network(torch.from_numpy(obs)[None], network.network.initial_state(1))[0][0].numpy()
     wanted = Reference(plain).act(obs)
     assert np.abs(found - wanted).max() <= step * 1.001  # a tie of rounding may fall either way
     np.testing.assert_allclose(wanted / step, np.round(wanted / step), atol=1e-4)
