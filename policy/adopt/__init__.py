@@ -29,9 +29,9 @@ _READERS: dict[Format, Callable[[Source], Policy]] = {"sb3": read_sb3, "torchscr
 def adopt(
     path: str | Path,
     *,
-    normalizer: Path | None = None,
+    normalizer: str | Path | None = None,
     env: str | None = None,
-    config: Path | None = None,
+    config: str | Path | None = None,
     name: str | None = None,
     control_hz: float | None = None,
     golden_steps: int = 1000,
@@ -49,7 +49,7 @@ def adopt(
     file = Path(path)
     kind = sniff(file)
     chosen = name or re.sub(r"[^A-Za-z0-9._-]+", "-", file.stem).strip("-.") or "policy"
-    source = Source(file, chosen, normalizer, config, env, control_hz)
+    source = Source(file, chosen, Path(normalizer) if normalizer else None, Path(config) if config else None, env, control_hz)
     policy = _READERS[kind](source)
     from ..record import record_golden  # needs torch, which reading a checkpoint does not
 

@@ -18,7 +18,7 @@ from . import arithmetic
 from .moments import Moment, combine
 from .onnx_constants import slice_arguments
 from .onnx_recurrent import StateIn, recurrent, slice_state
-from .signal import Magnitude, Misfit, Signal, StateOut
+from .signal import Choice, Magnitude, Misfit, Signal, StateOut
 
 
 @dataclass(frozen=True)
@@ -53,14 +53,6 @@ class Node:
         if not isinstance(value, Signal):
             raise Misfit(f"input {index} that is a {type(value).__name__}, not the observation on its way")
         return value
-
-
-@dataclass(frozen=True, eq=False)
-class Choice:
-    """The index of the largest entry of a signal."""
-
-    of: Signal
-    """The scores."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..layers import GRU, LSTM, ActivationName
 from . import arithmetic
-from .signal import Magnitude, Misfit, Signal, StateOut
+from .signal import Choice, Magnitude, Misfit, Signal, StateOut
 
 MAX_VALUES = 1 << 27
 
@@ -44,12 +44,24 @@ class StateIn:
     """The argument."""
 
 
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """One part of a split, cut out only when it is used: the other half (a standard deviation) may not be needed."""
+
+    whole: Any
+    dim: int
+    start: int
+    stop: int
+
+
 def plain(value: Any) -> Any:
     """A buffer as its array, a hidden state as the signal that it is, numbers as arrays of one."""
     if isinstance(value, Buffer):
         return value.array
     if isinstance(value, StateOut) and value.which == "h":
         return value.signal
+    if isinstance(value, _Part):
+        return _slice(value.whole, value.dim, value.start, value.stop)
     if isinstance(value, bool | int | float):
         return np.asarray(value)
     return value
@@ -168,7 +180,7 @@ def _squeeze(x: Any, dim: int | None = None) -> Any:
     value = plain(x)
     if isinstance(value, np.ndarray):
         return np.squeeze(value, dim if dim is None or value.shape[dim] == 1 else ())
-    if isinstance(value, StateOut | StateIn | list) or not signal_of(value).shape:
+    if isinstance(value, StateOut | StateIn | Choice | list) or not signal_of(value).shape:
         return value
     rank = len(value.shape)
     drop = range(rank) if dim is None else [int(dim) % rank]
@@ -179,7 +191,7 @@ def _unsqueeze(x: Any, dim: int) -> Any:
     value = plain(x)
     if isinstance(value, np.ndarray):
         return np.expand_dims(value, dim)
-    if isinstance(value, StateOut | StateIn | list) or not signal_of(value).shape:
+    if isinstance(value, StateOut | StateIn | Choice | list) or not signal_of(value).shape:
         return value
     shape = list(value.shape)
     shape.insert(int(dim) % (len(shape) + 1), 1)
@@ -219,6 +231,27 @@ def _select(x: Any, dim: int, index: int) -> Any:
     if signal.shape[dim] != 1:
         raise Misfit(f"one entry out of {list(signal.shape)} along {dim}")
     return _squeeze(signal, dim)
+
+
+def _split(x: Any, sizes: Any, dim: int = 0) -> list[Any]:
+    whole = _shape(x)[dim]
+    if isinstance(sizes, int):
+        sizes = [min(sizes, whole - start) for start in range(0, whole, max(sizes, 1))]
+    stops = np.cumsum([int(s) for s in sizes]).tolist()
+    if not stops or stops[-1] != whole:
+        raise Misfit(f"a split of {whole} values into {list(sizes)}")
+    return [_Part(x, dim, stop - int(size), stop) for size, stop in zip(sizes, stops, strict=True)]
+
+
+def _chunk(x: Any, chunks: int, dim: int = 0) -> list[Any]:
+    return _split(x, -(-_shape(x)[dim] // chunks), dim)
+
+
+def _argmax(x: Any, dim: int | None = None, _keepdim: bool = False) -> Choice:
+    signal = signal_of(x)
+    if dim is not None and signal.shape and signal.shape[dim] != signal.width:
+        raise Misfit(f"an argmax over a part of {list(signal.shape)}")
+    return Choice(signal)
 
 
 def _cat(values: Any, dim: int = 0) -> Any:
@@ -323,6 +356,10 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "squeeze": _squeeze,
     "unsqueeze": _unsqueeze,
     "slice": _slice,
+    "split": _split,
+    "split_with_sizes": _split,
+    "chunk": _chunk,
+    "argmax": _argmax,
     "select": _select,
     "cat": _cat,
     "lstm": _lstm,

@@ -251,3 +251,11 @@ class StateOut:
     def source(self) -> Any:
         """Where the same tensor came from, as the reader knows it."""
         return self.signal.steps[-1].states[0 if self.which == "h" else 1]
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """The index of the largest entry of a signal."""
+
+    of: Signal
+    """The scores."""

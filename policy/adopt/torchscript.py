@@ -14,7 +14,7 @@ from .deployment import Deployment, read_deployment
 from .script_code import ScriptCode, family
 from .script_ops import Buffer, StateIn, plain
 from .script_walk import Module, Walk
-from .signal import Misfit, Signal, StateOut, WidthFound
+from .signal import Choice, Misfit, Signal, StateOut, WidthFound
 from .source import Source
 from .torch_archive import TorchArchive, is_torch_name
 from .unpickler import Record, read_pickle
@@ -42,7 +42,7 @@ def read_torchscript(source: Source) -> Policy:
     if not isinstance(archive.value, Record):
         raise BadInput(where, expected=f"{_WHAT} of one module", found=f"{archive.value!r}"[:80])
     try:
-        width, signal, initial = _recovered(archive)
+        width, signal, discrete, initial = _recovered(archive)
     except Misfit as error:
         raise Unsupported(
             where, expected="forward code that is a chain of known layers", found=f"{error} in {family(archive.value.path)}"
@@ -57,12 +57,12 @@ def read_torchscript(source: Source) -> Policy:
     )
     if deployment and source.control_hz is None:
         source = dataclasses.replace(source, control_hz=deployment.control_hz)
-    policy = assemble(source, width, signal, provenance, units=deployment.action_units if deployment else "")
+    policy = assemble(source, width, signal, provenance, discrete=discrete, units=deployment.action_units if deployment else "")
     return _deployed(policy, deployment) if deployment else policy
 
 
-def _recovered(archive: TorchArchive) -> tuple[int, Signal, list[Buffer]]:
-    """(observation length, action signal, state buffers).
+def _recovered(archive: TorchArchive) -> tuple[int, Signal, bool, list[Buffer]]:
+    """(observation length, action signal, whether it is a choice, state buffers).
 
     The length is not written down anywhere: the first layer tells it. Where code asks for it before (a slice,
     a number added to the observation), the input lengths of the archive's matrices are tried in turn.
@@ -116,10 +116,14 @@ def _follow(archive: TorchArchive, code: ScriptCode, constants: list[Any], width
     return walk, walk.call(Module(archive.value, ""), entries[0], [observation], states)
 
 
-def _result(walk: Walk, result: Any, archive: TorchArchive) -> tuple[Signal, list[Buffer]]:
-    """(action signal, state buffers); every recurrent layer must write back the state that it read."""
+def _result(walk: Walk, result: Any, archive: TorchArchive) -> tuple[Signal, bool, list[Buffer]]:
+    """(action signal, whether its largest entry is the choice, state buffers).
+
+    Every recurrent layer must write back the state that it read.
+    """
     outputs = list(result) if isinstance(result, list | tuple) else [result]
-    signal = plain(outputs[0])
+    first = plain(outputs[0])
+    signal = first.of if isinstance(first, Choice) else first
     if not isinstance(signal, Signal) or (len(outputs) > 1 and any(isinstance(o, Signal) for o in outputs[1:])):
         raise Misfit(f"a result of {len(outputs)} values that is no action (and recurrent states)")
     if not signal.steps:
@@ -144,7 +148,11 @@ def _result(walk: Walk, result: Any, archive: TorchArchive) -> tuple[Signal, lis
     if stray := sorted(set(walk.writes) - used):
         raise Misfit(f"the buffer {stray[0]!r}, which changes from call to call and is no recurrent state")
     state = archive.value.state if isinstance(archive.value.state, dict) else {}
-    return signal, [Buffer(n, archive.array(state[n])) for n in sorted(used) if n in state and archive.is_tensor(state[n])]
+    return (
+        signal,
+        isinstance(first, Choice),
+        [Buffer(n, archive.array(state[n])) for n in sorted(used) if n in state and archive.is_tensor(state[n])],
+    )
 
 
 def _constants(archive: TorchArchive) -> list[Any]:

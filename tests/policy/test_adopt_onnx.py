@@ -288,3 +288,20 @@ def test_go1_is_the_brax_policy_that_its_graph_says(shared: Callable[[str], Path
         (48, 512), (512, 256), (256, 128), (128, 12)]  # fmt: skip
     assert policy.contract.action.squash == "tanh" and policy.contract.observation.normalizer is not None
     assert_same(path, 48)
+
+
+def test_a_flipped_byte_never_escapes_as_another_error(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    args = (torch.zeros(1, 4), torch.zeros(2, 1, 6), torch.zeros(2, 1, 6))
+    names = ["obs", "h", "c"], ["actions", "ho", "co"]
+    data = exported(Recurrent(nn.LSTM, 2, True), args, tmp_path, *names).read_bytes()
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        broken = bytearray(data)
+        for place in rng.integers(0, len(broken), 3):
+            broken[place] = rng.integers(256)
+        (tmp_path / "broken.onnx").write_bytes(broken)
+        try:
+            adopt(tmp_path / "broken.onnx", golden_steps=1)
+        except BadInput as error:
+            assert "expected" in str(error)

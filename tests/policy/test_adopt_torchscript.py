@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -322,3 +323,78 @@ def test_a_deployment_file_of_another_robot_is_refused(tmp_path: Path) -> None:
     config.write_text("num_obs: 5\nnum_actions: 2\n")
     with pytest.raises(BadInput, match="num_obs"):
         adopt(path, config=config)
+
+
+class Halves(nn.Module):
+    """Mean and logarithm of the deviation come out of one layer."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.layer, self.way = nn.Linear(4, 6), way
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.way == "chunk":
+            mean, _ = torch.chunk(self.layer(x), 2, dim=-1)
+        else:
+            mean, _ = self.layer(x).split([3, 3], dim=-1)
+        return torch.tanh(mean)
+
+
+@pytest.mark.parametrize("way", ["chunk", "split"])
+def test_the_half_that_acts_is_folded_into_its_layer(way: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    for path in (scripted(Halves(way), tmp_path), traced(Halves(way), 4, tmp_path)):
+        assert_same(path, 4)
+        assert adopt(path, golden_steps=1).weights["output.weight"].shape == (3, 4)
+
+
+class Greedy(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(4, 8), nn.Linear(8, 5)])
+
+    def forward(self, obs: torch.Tensor) -> torch.Tensor:
+        if obs.dim() == 1:
+            obs = obs.unsqueeze(0)
+        for layer in self.layers:
+            obs = torch.tanh(layer(obs))
+        return torch.argmax(obs, dim=-1)
+
+
+def test_argmax_is_a_discrete_policy(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    path = scripted(Greedy(), tmp_path)
+    policy = adopt(path, golden_steps=3)
+    assert (policy.contract.action.kind, policy.contract.action.size) == ("discrete", 5)
+    assert_same(path, 4)
+
+
+def test_frozen_modules_keep_their_weights_as_constants(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = PolicyExporter(mlp([5, 8, 2], nn.ELU), EmpiricalNormalization(5)).eval()
+    path = tmp_path / "frozen.pt"
+    torch.jit.freeze(torch.jit.script(module)).save(str(path))
+    assert_same(path, 5)
+
+
+def test_damaged_code_never_escapes_as_another_error(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    source = zipfile.ZipFile(scripted(MemoryExporter(5, 6, 1, mlp([6, 4, 2], nn.ELU), EmpiricalNormalization(5)), tmp_path))
+    names = [n for n in source.namelist() if n.endswith((".py", ".pkl"))]
+    rng, outcomes = np.random.default_rng(0), set()
+    for _ in range(60):
+        chosen, path = names[rng.integers(len(names))], tmp_path / "damaged.pt"
+        with zipfile.ZipFile(path, "w") as archive:
+            for name in source.namelist():
+                content = bytearray(source.read(name))
+                if name == chosen and content:
+                    place, length = rng.integers(len(content)), rng.integers(1, 30)
+                    content[place : place + length] = content[: rng.integers(0, 30)] if rng.integers(2) else b""
+                archive.writestr(name, bytes(content))
+        try:
+            adopt(path, golden_steps=1)
+            outcomes.add("adopted")
+        except BadInput as error:
+            assert "expected" in str(error)
+            outcomes.add("refused")
+    assert outcomes == {"adopted", "refused"}
