@@ -73,7 +73,8 @@ def _run(command: list[str]) -> str | None:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True, stdin=subprocess.DEVNULL)
     except (OSError, subprocess.SubprocessError):
         return None
-    return (done.stdout.strip().splitlines() or [None])[0]
+    lines = done.stdout.strip().splitlines()
+    return lines[0] if lines else None
 
 
 def _compiler(name: str) -> str | None:

@@ -102,7 +102,7 @@ class _Graph:
 
     def clip(self, x: str, low: float, high: float, output: str) -> str:
         bounds = [
-            self.constant(f"{output}_{end}", np.float32(value).reshape(())) for end, value in (("low", low), ("high", high))
+            self.constant(f"{output}_{end}", np.asarray(value, np.float32)) for end, value in (("low", low), ("high", high))
         ]
         return self.node("Clip", [x, *bounds], output)
 
@@ -153,8 +153,8 @@ class _Graph:
             case Clip():
                 return self.clip(x, layer.low, layer.high, name)
             case Quantize():
-                scale = self.constant(f"{name}_scale", np.float32(layer.scale).reshape(()))
-                zero = self.constant(f"{name}_zero", np.int8(layer.zero_point).reshape(()))
+                scale = self.constant(f"{name}_scale", np.asarray(layer.scale, np.float32))
+                zero = self.constant(f"{name}_zero", np.asarray(layer.zero_point, np.int8))
                 integer = self.node("QuantizeLinear", [x, scale, zero], f"{name}_int8")
                 return self.node("DequantizeLinear", [integer, scale, zero], name)
             case GRU():

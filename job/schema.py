@@ -134,7 +134,7 @@ def load_job(path: str | os.PathLike[str], **overrides: Any) -> Job:
         return value if value is None or value == "none" else str(base / value)
 
     if job.adopt is not None:
-        paths = {key: absolute(getattr(job.adopt, key)) for key in ("checkpoint", "normalizer", "config")}
+        paths: dict[str, Any] = {key: absolute(getattr(job.adopt, key)) for key in ("checkpoint", "normalizer", "config")}
         job = dataclasses.replace(job, adopt=dataclasses.replace(job.adopt, **paths))
     if job.policy is not None:
         job = dataclasses.replace(job, policy=absolute(job.policy))

@@ -80,7 +80,7 @@ def control_hz(env: gymnasium.Env) -> float | None:
 def check_env(contract: Contract, env: gymnasium.Env) -> None:
     """Refuse an environment whose observation or action is not the contract's."""
     name = env.spec.id if env.spec else "environment"
-    size = int(np.prod(env.observation_space.shape))
+    size = int(np.prod(env.observation_space.shape or ()))
     if size != contract.observation.size:
         raise BadInput(
             name,
@@ -88,8 +88,9 @@ def check_env(contract: Contract, env: gymnasium.Env) -> None:
             found=f"{size}",
             repair="Name the environment that the policy was made for with --env",
         )
-    discrete = hasattr(env.action_space, "n")
-    found = int(env.action_space.n) if discrete else int(np.prod(env.action_space.shape))
+    choices = getattr(env.action_space, "n", None)
+    discrete = choices is not None
+    found = int(choices) if choices is not None else int(np.prod(env.action_space.shape or ()))
     if discrete != (contract.action.kind == "discrete") or found != contract.action.size:
         raise BadInput(
             name,

@@ -89,7 +89,7 @@ class Clip:
 
 @dataclass(frozen=True, config=STRICT)
 class Quantize:
-    """Activations rounded to an int8 grid: q = clip(round_half_even(x / scale) + zero_point, -128, 127); y = (q - zero_point) * scale."""
+    """Activations on an int8 grid: q = clip(round_half_even(x / scale) + zero_point, -128, 127), y = (q - zero_point) * scale."""
 
     scale: Annotated[float, Field(gt=0)]
     """Width of one step, in the unit of x."""
@@ -145,13 +145,13 @@ def tensor_shapes(layer: Layer) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
     f32, i8 = np.dtype(np.float32), np.dtype(np.int8)
     shapes: dict[str, tuple[tuple[int, ...], np.dtype]] = {}
 
-    def matrix(name: str, rows: int, columns: int, bits: int) -> None:
-        shapes[f"{layer.name}.{name}"] = ((rows, columns), i8 if bits == 8 else f32)
+    def matrix(full: str, rows: int, columns: int, bits: int) -> None:
+        shapes[full] = ((rows, columns), i8 if bits == 8 else f32)
         if bits == 8:
-            shapes[f"{layer.name}.{name}_scale"] = ((rows,), f32)
+            shapes[f"{full}_scale"] = ((rows,), f32)
 
     if isinstance(layer, Linear):
-        matrix("weight", layer.out_size, layer.in_size, layer.weight_bits)
+        matrix(f"{layer.name}.weight", layer.out_size, layer.in_size, layer.weight_bits)
         if layer.bias:
             shapes[f"{layer.name}.bias"] = ((layer.out_size,), f32)
     elif isinstance(layer, LayerNorm):
@@ -160,8 +160,8 @@ def tensor_shapes(layer: Layer) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
         shapes |= {f"{layer.name}.{tensor}": ((layer.size,), f32) for tensor in ("scale", "offset")}
     elif isinstance(layer, GRU | LSTM):
         rows = layer.hidden_size * (3 if isinstance(layer, GRU) else 4)
-        matrix("weight_ih", rows, layer.in_size, layer.weight_bits)
-        matrix("weight_hh", rows, layer.hidden_size, layer.weight_bits)
+        matrix(f"{layer.name}.weight_ih", rows, layer.in_size, layer.weight_bits)
+        matrix(f"{layer.name}.weight_hh", rows, layer.hidden_size, layer.weight_bits)
         shapes |= {f"{layer.name}.{tensor}": ((rows,), f32) for tensor in ("bias_ih", "bias_hh")}
     return shapes
 
@@ -190,7 +190,9 @@ def widths(layer: Layer) -> tuple[int | None, int | None]:
 
 def check_network(where: object, layers: Layers, weights: Mapping[str, np.ndarray], in_size: int, out_size: int) -> None:
     """Refuse a network whose widths do not chain, whose tensors are missing, misshapen or not finite."""
-    width, names, wanted = in_size, set(), {}
+    width = in_size
+    names: set[str] = set()
+    wanted: dict[str, tuple[tuple[int, ...], np.dtype]] = {}
     for layer in layers:
         takes, gives = widths(layer)
         label = f"{layer.kind} {getattr(layer, 'name', '')}".strip()

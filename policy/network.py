@@ -178,6 +178,9 @@ class Network(nn.Module):
 class Normalize(nn.Module):
     """The contract's normalizer as constant buffers; the identity where there is none."""
 
+    mean: Tensor
+    inverse: Tensor
+
     def __init__(self, observation: Observation) -> None:
         super().__init__()
         normalizer = observation.normalizer

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ..errors import BadInput
@@ -39,7 +41,7 @@ class Reference:
     ``dtype`` float32 mirrors the torch reference; float64 gives the ground truth that error bounds refer to.
     """
 
-    def __init__(self, policy: Policy, dtype: type = np.float32) -> None:
+    def __init__(self, policy: Policy, dtype: type[np.floating[Any]] = np.float32) -> None:
         self.policy, self.contract, self.dtype = policy, policy.contract, dtype
         self._tensors: dict[str, np.ndarray] = {}
         for name, tensor in policy.weights.items():
