@@ -16,13 +16,13 @@ class Imitation:
 
     steps: Annotated[int, Field(gt=0)] = 20_000
     """Environment steps in all."""
-    iterations: Annotated[int, Field(gt=0, le=1000)] = 5
+    iterations: Annotated[int, Field(gt=0, le=1000)] = 4
     """Rounds of acting and learning that the steps are spread over."""
-    epochs: Annotated[int, Field(gt=0, le=10_000)] = 20
+    epochs: Annotated[int, Field(gt=0, le=10_000)] = 10
     """Passes over the collected steps per round."""
     batch_size: Annotated[int, Field(gt=0)] = 512
     """Steps per gradient step."""
-    learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 3e-3
     """Of Adam, at the start of each round."""
     teacher_share: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Probability that the teacher acts in the first round; 0: the student acts from the start, as it is nearly there."""

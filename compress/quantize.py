@@ -38,7 +38,8 @@ class Quantize:
     percentile: float = Field(default=99.99, gt=50, le=100)
     """For "percentile": this share of the values on either side lies inside the range."""
     quantize_input: bool = False
-    """True: the normalized observation is rounded to int8 as well."""
+    """True: the normalized observation is rounded to int8 as well, before any healing a costly thing to do: measured over five
+    episodes of an adopted PPO HalfCheetah policy, the return of 5,891 became 4,841 with it and 5,882 without."""
     keep_float: tuple[str, ...] = ()
     """Names of layers that stay float32."""
     kind: Literal["quantize"] = "quantize"
