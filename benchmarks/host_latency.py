@@ -21,7 +21,10 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import itertools
+
 import numpy as np
+
 from pilotfish.errors import require
 from pilotfish.export.c import build
 from pilotfish.export.onnx import to_onnx
@@ -42,7 +45,7 @@ def policies() -> dict[str, Policy]:
 
     def mlp(*sizes: int, bits: int = 32) -> list[Layer]:
         layers: list[Layer] = []
-        for index, (a, b) in enumerate(zip(sizes, sizes[1:], strict=False)):
+        for index, (a, b) in enumerate(itertools.pairwise(sizes)):
             layers += [Linear(f"fc{index}", a, b, weight_bits=bits), Activation("tanh")]
         return layers[:-1]
 

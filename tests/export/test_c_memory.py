@@ -73,7 +73,7 @@ class Simulator:
         return [load(name) for name in self.outputs]
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=120, deadline=None, derandomize=True)
 @given(program=programs(), align=st.sampled_from([1, 16]))
 def test_no_two_live_values_overlap(program, align):
     inputs, steps, sizes, outputs = program
@@ -92,7 +92,7 @@ def test_no_two_live_values_overlap(program, align):
             assert not (together and a[0] < b[1] and b[0] < a[1]), (name, other)
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=100, deadline=None, derandomize=True)
 @given(program=programs())
 def test_planned_memory_computes_what_separate_memory_computes(program):
     inputs, steps, sizes, outputs = program

@@ -73,7 +73,7 @@ def deviations(loaded, policy, steps=12, seed=5):
     return worst
 
 
-@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), print_blob=False)
+@settings(max_examples=16, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), print_blob=False)
 @given(data=st.data())
 def test_random_networks(data, build_host, make_policy):
     layers, in_size, out_size = data.draw(networks())

@@ -38,16 +38,17 @@ class Dense(Printed):
         rows, columns = weight.shape
         if x not in graph.sizes or graph.sizes[x] != columns:
             raise node.refuse(f"{columns} computed inputs", f"{graph.sizes.get(x, 'a constant')}")
-        alpha, beta = np.float32(attributes.get("alpha", 1.0)), np.float32(attributes.get("beta", 1.0))
+        alpha, beta = float(attributes.get("alpha", 1.0)), float(attributes.get("beta", 1.0))
         if scale is not None:
-            scale = scale * alpha
+            scale = (scale * alpha).astype(np.float32)
         elif alpha != 1:
-            weight = weight * alpha
+            weight = (weight * alpha).astype(np.float32)
         bias = np.zeros(rows, np.float32)
         if len(node.inputs) > 2 and node.inputs[2]:
             if node.inputs[2] not in graph.constants:
                 raise node.refuse("a constant bias", f"{node.inputs[2]!r}, which is computed")
-            bias = bias + beta * graph.vector(node, node.inputs[2])
+            given = graph.vector(node, node.inputs[2])
+            bias = np.broadcast_to(given * beta, rows).astype(np.float32)
         return cls(node, (x,), rows, weight, scale, bias, name)
 
     def print(self, scope: Scope) -> list[str]:
