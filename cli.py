@@ -150,7 +150,7 @@ def compress(
     original = Policy.load(policy)
     small = compress_policy(original, passes, device=device, env=env, seed=seed, progress=terminal.interactive())
     path = output or policy.with_name(f"{original.name}-small.policy")
-    small = small.replace(name=path.name.removesuffix(".policy"))
+    small = small.replace(name=terminal.file_safe(path.name.removesuffix(".policy")))
     terminal.pass_table(original, small)
     terminal.saved(small, path, as_json)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import signal
 import sys
 import tomllib
@@ -79,6 +80,11 @@ def key_values(items: Sequence[str]) -> dict[str, Any]:
         except tomllib.TOMLDecodeError:
             settings[key.strip()] = value
     return settings
+
+
+def file_safe(text: str) -> str:
+    """The nearest name that a policy may have."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._")[:120] or "policy"
 
 
 def guarded(action: Callable[[], Any]) -> int:

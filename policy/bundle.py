@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +24,7 @@ from .layers import LAYERS, Layers, Weights, check_network, state_of
 
 SCHEMA_VERSION = 1
 MAX_WEIGHT_BYTES = 1 << 30
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 _CONTRACT: TypeAdapter[Contract] = TypeAdapter(Contract)
 
 
@@ -41,6 +44,14 @@ class Policy:
     """A recorded rollout of this very policy."""
 
     def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            # Names become file names: one that leads elsewhere must not even exist.
+            raise BadInput(
+                "policy name",
+                expected="1 to 120 letters, digits, '.', '_' or '-', starting with a letter or digit",
+                found=repr(self.name[:60]),
+                repair="Choose another name",
+            )
         check_network(self.name, self.layers, self.weights, self.contract.observation.size, self.contract.action.size)
         if self.contract.state != state_of(self.layers):
             object.__setattr__(self, "contract", dataclasses.replace(self.contract, state=state_of(self.layers)))
@@ -68,7 +79,11 @@ class Policy:
     @cached_property
     def digest(self) -> str:
         """sha256 over contract, layers and weights: what the policy computes and where it comes from."""
-        return sealed.sha256_bytes(sealed.canonical_json(self._description()).encode() + self._weight_bytes())
+        state = hashlib.sha256(sealed.canonical_json(self._description()).encode())
+        for name in sorted(self.weights):
+            tensor = np.ascontiguousarray(self.weights[name])
+            state.update(f"{name} {tensor.dtype.str} {tensor.shape}".encode() + tensor.tobytes())
+        return state.hexdigest()
 
     def replace(self, **changes: Any) -> Policy:
         """A copy with other fields."""
@@ -92,7 +107,7 @@ class Policy:
             (folder / "weights.safetensors").write_bytes(self._weight_bytes())
             if self.golden is not None:
                 (folder / "golden.npz").write_bytes(self.golden.to_bytes())
-            description = self._description() | {"files": sealed.manifest(folder)}
+            description = self._description() | {"files": sealed.manifest(folder), "digest": self.digest}
             (folder / "policy.json").write_text(sealed.canonical_json(description), encoding="utf-8")
         return target
 
@@ -112,10 +127,10 @@ class Policy:
         if not isinstance(data, dict) or data.get("schema_version") != SCHEMA_VERSION:
             found = data.get("schema_version") if isinstance(data, dict) else type(data).__name__
             raise BadInput(folder / "policy.json", expected=f"schema version {SCHEMA_VERSION}", found=repr(found))
-        if unknown := sorted(set(data) - {"schema_version", "name", "contract", "layers", "files"}):
+        if unknown := sorted(set(data) - {"schema_version", "name", "contract", "layers", "files", "digest"}):
             raise BadInput(folder / "policy.json", expected="name, contract, layers and files", found=f"the key {unknown[0]!r}")
         try:
-            files = {str(k): str(v) for k, v in data["files"].items()}
+            files, digest = {str(k): str(v) for k, v in data["files"].items()}, str(data["digest"])
             name, contract, layers = (
                 str(data["name"]),
                 _CONTRACT.validate_python(data["contract"]),
@@ -152,4 +167,12 @@ class Policy:
                 expected=f"observations of {sizes[0]} and actions of {sizes[1]} values, as the contract says",
                 found=f"{golden.obs.shape[1]} and {golden.action.shape[1]}",
             )
-        return Policy(name, contract, layers, weights, golden)
+        policy = Policy(name, contract, layers, weights, golden)
+        if policy.digest != digest:
+            raise BadInput(
+                folder / "policy.json",
+                expected=f"the digest {digest[:12]}…, which covers contract, layers and weights",
+                found=f"{policy.digest[:12]}…",
+                repair="The file changed since it was written: make or copy the bundle again",
+            )
+        return policy

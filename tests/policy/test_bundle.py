@@ -159,3 +159,19 @@ def test_state_follows_from_the_layers() -> None:
     assert [(s.name, s.size) for s in policy.contract.state] == [("m_h", 4)]
     assert policy.parameters == policy.nonzero_parameters == sum(t.size for t in policy.weights.values())
     assert policy.digest != policy.replace(weights=policy.weights | {"a.bias": np.ones(4, np.float32)}).digest
+
+
+@pytest.mark.parametrize("name", ["../evil", "/etc/x", "", ".hidden", "a b", "x" * 121, "a\nb"])
+def test_a_name_that_is_no_file_name_is_refused(name: str) -> None:
+    contract = Contract(Observation(2), Action("continuous", 2))
+    with pytest.raises(BadInput, match="policy name"):
+        Policy(name, contract, (Activation("tanh"),), {})
+
+
+def test_an_edited_contract_is_refused_although_it_is_valid(tmp_path: Path) -> None:
+    contract = Contract(Observation(2), Action("continuous", 2), timing=Timing(control_hz=50.0))
+    path = Policy("p", contract, (Activation("tanh"),), {}).save(tmp_path / "p.policy")
+    file = path / "policy.json"
+    file.write_text(file.read_text().replace("50.0", "40.0"))
+    with pytest.raises(BadInput, match="digest"):
+        Policy.load(path)
