@@ -9,13 +9,15 @@ from .config import DistillConfig, PPOConfig, SACConfig, TrainConfig, train_conf
 
 if TYPE_CHECKING:
     from .actor import network_layers
-    from .distill import distill
     from .run import train
 
-__all__ = ["DistillConfig", "PPOConfig", "SACConfig", "TrainConfig", "distill", "network_layers", "train", "train_config"]
+__all__ = ["DistillConfig", "PPOConfig", "SACConfig", "TrainConfig", "network_layers", "train", "train_config"]
 
-_HEAVY = {"train": ".run", "distill": ".distill", "network_layers": ".actor"}
-"""Public names whose modules import torch: loaded on first use, so that settings can be checked without it."""
+_HEAVY = {"train": ".run", "network_layers": ".actor"}
+"""Public names whose modules import torch: loaded on first use, so that settings can be checked without it.
+
+``distill`` lives in :mod:`pilotfish.train.distill`: a function of that name here would hide the module, or be hidden by it.
+"""
 
 
 def __getattr__(name: str) -> Any:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import pickle
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,9 +30,16 @@ def checkpoint_path(run_folder: Path, digest: str) -> Path:
 
 def save_checkpoint(path: Path, digest: str, state: Mapping[str, Any]) -> None:
     """Write ``state`` (dicts, lists, tuples, numbers, text, tensors, numpy arrays) for settings of this ``digest``."""
+    inner = _dump(_pack(state))
+    # torch does not check what it reads: one flipped bit would train on, wrongly and unseen.
+    outer = {"format": FORMAT, "settings": digest, "sha256": sealed.sha256_bytes(inner)}
+    sealed.write_atomic(path, _dump(outer | {"state": torch.frombuffer(bytearray(inner), dtype=torch.uint8)}))
+
+
+def _dump(value: Any) -> bytes:
     buffer = io.BytesIO()
-    torch.save({"format": FORMAT, "settings": digest, "state": _pack(state)}, buffer)
-    sealed.write_atomic(path, buffer.getvalue())
+    torch.save(value, buffer)
+    return buffer.getvalue()
 
 
 def load_checkpoint(path: Path, digest: str) -> dict[str, Any] | None:
@@ -43,14 +49,17 @@ def load_checkpoint(path: Path, digest: str) -> dict[str, Any] | None:
     repair = f"Delete {path.name} to train afresh"
     try:
         data = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
+        if not isinstance(data, dict) or data.get("format") != FORMAT:
+            raise BadInput(path, expected=f"a checkpoint of format {FORMAT}", found="something else", repair=repair)
+        if data["settings"] != digest:
+            raise BadInput(path, expected="a checkpoint of these settings", found="one of others", repair=repair)
+        inner = data["state"].numpy().tobytes()
+        if sealed.sha256_bytes(inner) != data["sha256"]:
+            raise ValueError("its content does not have its own sha256")
+        return _unpack(torch.load(io.BytesIO(inner), map_location="cpu", weights_only=True))
+    except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, ValueError, AttributeError, OSError) as error:
         reason = str(error).partition("\n")[0]
         raise BadInput(path, expected="a whole checkpoint", found=f"unreadable: {reason}", repair=repair) from error
-    if not isinstance(data, dict) or data.get("format") != FORMAT:
-        raise BadInput(path, expected=f"a checkpoint of format {FORMAT}", found="something else", repair=repair)
-    if data["settings"] != digest:
-        raise BadInput(path, expected="a checkpoint of these settings", found="one of others", repair=repair)
-    return _unpack(data["state"])
 
 
 def _pack(value: Any) -> Any:

@@ -151,11 +151,13 @@ class DistillConfig:
     """Environment steps in all, over all iterations."""
     iterations: Annotated[int, Field(gt=0, le=1000)] = 6
     """Rounds of collecting and fitting; the data of all rounds is kept."""
-    n_envs: Annotated[int, Field(gt=0, le=4096)] = 8
+    n_envs: Annotated[int, Field(gt=0, le=4096)] = 32
     """Copies of the environment that step together."""
+    restart_share: Fraction = 0.25
+    """Share of the copies that start a new episode at each round; the others go on with theirs."""
     teacher_share: Fraction = 1.0
     """Probability that the teacher acts in the first round; it halves every round and the last round has none."""
-    epochs: Annotated[int, Field(gt=0, le=10_000)] = 20
+    epochs: Annotated[int, Field(gt=0, le=10_000)] = 40
     """Passes over all data per round; the last round makes three times as many."""
     batch_size: Positive = 512
     """Decisions per gradient step."""

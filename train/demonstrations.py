@@ -43,8 +43,9 @@ def _answer(policy: TorchPolicy, obs: Tensor, state: State) -> tuple[Tensor, Ten
 class Collector:
     """Steps the environments with the student or the teacher; episodes go on from one round to the next."""
 
-    def __init__(self, teacher: Policy, env_id: str, n_envs: int, seed: int) -> None:
+    def __init__(self, teacher: Policy, env_id: str, n_envs: int, restart_share: float, seed: int) -> None:
         self.envs = VectorEnv(env_id, n_envs, seed)
+        self.restart_share = restart_share
         self.random = np.random.default_rng([seed, 3])
         self.teacher = TorchPolicy(teacher).eval()
         self.teacher_state = self.teacher.network.initial_state(n_envs)
@@ -57,6 +58,8 @@ class Collector:
         n = len(self.envs)
         if self.student_state is None:
             self.student_state = student.network.initial_state(n)
+        else:
+            self._restart(self.random.permutation(n)[: round(n * self.restart_share)])
         rows: list[tuple[Tensor, Tensor, Tensor]] = []
         memories: list[State] = []
         for _ in range(horizon):
@@ -70,11 +73,21 @@ class Collector:
             step = self.envs.step(action[:, 0] if self.envs.discrete else action)
             self.fresh = step.terminated | step.truncated
             if step.last:
-                going = torch.from_numpy(~self.fresh).float()[:, None]
-                self.teacher_state = tuple(tensor * going for tensor in self.teacher_state)
-                self.student_state = tuple(tensor * going for tensor in self.student_state)
+                self._forget()
         obs, answer, start = (torch.stack(column) for column in zip(*rows, strict=True))
         return Demonstrations(obs, answer, start, tuple(torch.stack(column) for column in zip(*memories, strict=True)))
+
+    def _restart(self, indices: np.ndarray) -> None:
+        """Episodes differ most where they begin: every round must see students begin."""
+        self.envs.restart(indices)
+        self.fresh[indices] = True
+        self._forget()
+
+    def _forget(self) -> None:
+        """Recurrent tensors go back to zero where an episode starts."""
+        going = torch.from_numpy(~self.fresh).float()[:, None]
+        self.teacher_state = tuple(tensor * going for tensor in self.teacher_state)
+        self.student_state = tuple(tensor * going for tensor in self.student_state or ())
 
     def close(self) -> None:
         """Release the simulators."""

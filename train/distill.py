@@ -58,7 +58,7 @@ def distill(
             pupil.learn(without_environment(teacher, pupil.acting(), config.steps, config.seed), last=True)
             result = pupil.policy()
         else:
-            collector = Collector(teacher, env_id, config.n_envs, config.seed)
+            collector = Collector(teacher, env_id, config.n_envs, config.restart_share, config.seed)
             stack.callback(collector.close)
             judge = ClosedLoop(env_id, held_out_seeds(config.seed, config.eval_episodes))
             stack.callback(judge.close)
@@ -76,6 +76,9 @@ def _rounds(pupil: _Pupil, collector: Collector, judge: ClosedLoop, config: Dist
         share = config.teacher_share * 0.5**index if not last or config.iterations == 1 else 0.0
         data = collector.collect(pupil.acting(), horizon, share)
         loss = pupil.learn(data, last=last)
+        if share > 0.25 and not last:  # the teacher has driven most of it: too early to judge
+            bar.update(index + 1, f"loss {loss:.2g}")
+            continue
         candidate = pupil.policy()
         mean = float(judge.returns(candidate).mean())
         waiting = 0 if mean >= best_return else waiting + 1
@@ -167,7 +170,7 @@ class _Pupil:
             ]
         )
         self.random.shuffle(places)
-        count = max(1, self.config.batch_size // length)
+        count = max(32, self.config.batch_size // length)  # a step through time costs the same for 1 window and for 32
         for first in range(0, len(places), count):
             picked = [(self.seen[i], slice(b, b + length), c) for i, b, c in places[first : first + count].tolist()]
             obs = torch.stack([data.obs[rows, c] for data, rows, c in picked], dim=1)

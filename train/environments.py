@@ -90,6 +90,11 @@ class VectorEnv:
                 self._begin(index)
         return Step(self._obs.copy(), reward, terminated, truncated, last, finished)
 
+    def restart(self, indices: np.ndarray) -> None:
+        """Abandon the episodes of these copies, int [k], and start new ones."""
+        for index in indices.tolist():
+            self._begin(index)
+
     def _begin(self, index: int) -> None:
         """Start an episode, and note where its random stream stood."""
         env = self.envs[index]
