@@ -52,11 +52,11 @@ def initialize(network: Network, generator: torch.Generator, out_gain: float | N
         torch.nn.init.orthogonal_(weight, gain if out_gain is None or layer is not linear[-1] else out_gain, generator=generator)
         if layer.bias:
             torch.nn.init.zeros_(getattr(network, f"{layer.name}__bias"))
-    for layer in network.layers:
-        if isinstance(layer, GRU | LSTM):
-            bound = 1 / math.sqrt(layer.hidden_size)
+    for cell in network.layers:
+        if isinstance(cell, GRU | LSTM):
+            bound = 1 / math.sqrt(cell.hidden_size)
             for tensor in ("weight_ih", "weight_hh"):
-                torch.nn.init.uniform_(getattr(network, f"{layer.name}__{tensor}"), -bound, bound, generator=generator)
+                torch.nn.init.uniform_(getattr(network, f"{cell.name}__{tensor}"), -bound, bound, generator=generator)
     return network
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -40,7 +41,7 @@ class _Common:
     normalize_observation: bool = True
     """Running mean and variance of the observation, folded into the policy's contract."""
     eval_every: Annotated[int, Field(ge=0)] = 0
-    """Environment steps between deterministic evaluations; 0: a tenth of ``steps`` (PPO: at least 25,000)."""
+    """Environment steps between deterministic evaluations; 0: a tenth of ``steps``, at least 25,000 (PPO) or 1,000 (SAC)."""
     eval_episodes: Annotated[int, Field(ge=1, le=1000)] = 5
     """Episodes per evaluation, on seeds that training never uses; the best evaluation decides which policy is kept."""
     checkpoint_every_s: Annotated[float, Field(gt=0)] = 60.0
@@ -49,7 +50,7 @@ class _Common:
     @property
     def eval_interval(self) -> int:
         """Environment steps between evaluations, resolved."""
-        least = 25_000 if isinstance(self, PPOConfig) else 1
+        least = 25_000 if isinstance(self, PPOConfig) else 1_000
         return self.eval_every or max(self.steps // 10, least)
 
     @property
@@ -176,14 +177,14 @@ class DistillConfig:
 def train_config(settings: Mapping[str, Any], where: object = "train") -> PPOConfig | SACConfig:
     """Settings from a job file or the command line -> config; a misspelt or ill-valued one is BadInput naming the near one."""
     table = {"algorithm": "ppo"} | dict(settings)
-    known = {"ppo": PPOConfig, "sac": SACConfig}
+    known: dict[str, type[PPOConfig | SACConfig]] = {"ppo": PPOConfig, "sac": SACConfig}
     chosen = known.get(str(table["algorithm"]))
     if chosen is None:
         raise BadInput(where, expected="algorithm = " + " or ".join(map(repr, known)), found=repr(table["algorithm"]))
     try:
         return _TRAIN.validate_python(table)
     except ValidationError as error:
-        raise _explain(where, error, list(chosen.__dataclass_fields__)) from error
+        raise _explain(where, error, [field.name for field in dataclasses.fields(chosen)]) from error
 
 
 def distill_config(settings: Mapping[str, Any], where: object = "distill") -> DistillConfig:
@@ -191,7 +192,7 @@ def distill_config(settings: Mapping[str, Any], where: object = "distill") -> Di
     try:
         return TypeAdapter(DistillConfig).validate_python(dict(settings))
     except ValidationError as error:
-        raise _explain(where, error, list(DistillConfig.__dataclass_fields__)) from error
+        raise _explain(where, error, [field.name for field in dataclasses.fields(DistillConfig)]) from error
 
 
 def _explain(where: object, error: ValidationError, fields: list[str]) -> BadInput:

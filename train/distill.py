@@ -198,6 +198,7 @@ def imitation_loss(action: Action, y: Tensor, answer: Tensor, unit: Tensor | Non
         log_p = torch.log_softmax(y, dim=-1)
         divergence = F.kl_div(log_p, torch.log_softmax(answer, dim=-1), log_target=True, reduction="batchmean")
         return divergence + F.nll_loss(log_p, answer.argmax(dim=-1))
+    assert unit is not None  # continuous answers always have one
     free = transform_action(dataclasses.replace(action, low=(), high=()), y)
     if action.low:
         free = free + (transform_action(action, y.detach()) - free).detach()

@@ -49,7 +49,7 @@ class VectorEnv:
         self.discrete = hasattr(space, "n")
         self._start = int(getattr(space, "start", 0))
         self._dtype = None if self.discrete else space.dtype
-        self.observation_size = int(np.prod(self.envs[0].observation_space.shape))
+        self.observation_size = int(np.prod(self.envs[0].observation_space.shape or (0,)))
         self.action = action_of(space)
         self._journal: list[list[np.ndarray]] = [[] for _ in self.envs]
         self._streams: list[dict[str, Any]] = [{} for _ in self.envs]
@@ -98,7 +98,7 @@ class VectorEnv:
     def _begin(self, index: int) -> None:
         """Start an episode, and note where its random stream stood."""
         env = self.envs[index]
-        self._streams[index] = env.unwrapped.np_random.bit_generator.state
+        self._streams[index] = dict(env.unwrapped.np_random.bit_generator.state)
         self._journal[index] = []
         self._returns[index] = 0.0
         self._obs[index], _ = env.reset()

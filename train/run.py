@@ -135,6 +135,8 @@ class _Run:
                     saved = time.monotonic()
             if self.resumed_at != learner.steps:
                 self._save()
+            if interrupt.asked:
+                interrupt.stop("stopped after the last step; the same command finishes the policy")
             bar.say(self._summary(title))
         return self._finish()
 

@@ -83,10 +83,10 @@ class SAC:
         self.log_alpha = nn.Parameter(torch.zeros((), device=device))
         self.target_entropy = -float(actions) if config.target_entropy is None else config.target_entropy
         self.actor_parameters = [*self.body.parameters(), *self.mean.parameters(), *self.log_std.parameters()]
-        adam = {"lr": config.learning_rate, "fused": True}
-        self.actor_optimizer = torch.optim.Adam(self.actor_parameters, **adam)
-        self.critic_optimizer = torch.optim.Adam(self.critics.parameters(), **adam)
-        self.alpha_optimizer = torch.optim.Adam([self.log_alpha], **adam)
+        rate = config.learning_rate
+        self.actor_optimizer = torch.optim.Adam(self.actor_parameters, lr=rate, fused=True)
+        self.critic_optimizer = torch.optim.Adam(self.critics.parameters(), lr=rate, fused=True)
+        self.alpha_optimizer = torch.optim.Adam([self.log_alpha], lr=rate, fused=True)
         self.normalizer = ObservationNormalizer(size, config.normalize_observation)
         self.replay = Replay(min(config.buffer_size, config.steps + len(envs) * STEPS_PER_ITERATION), size, actions, device)
         self.steps = 0
