@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-JOB ?= examples/demo.toml
+JOB ?= examples/halfcheetah.toml
 ROOMS := $(wildcard *.py) py.typed policy targets runtime export train compress job
 
 .PHONY: demo test lint format install install-dev wheel-check clean

@@ -171,6 +171,10 @@ class StepPrinter:
         how = "[dim]kept from before[/dim]" if cached else f"{seconds:.1f} s"
         _err.print(f"[green]✓[/green] {escape(step)}  {how}  [dim]{escape(summary)}[/dim]")
 
+    def said(self, step: str, line: str) -> None:
+        """A part of a long step is done."""
+        _err.print(f"  [dim]{escape(step)}: {escape(line)}[/dim]")
+
     def counting(self, step: str) -> AbstractContextManager[Callable[[int, int], None] | None]:
         """A bar while a step counts; see :func:`counting`."""
         return counting(step)
@@ -235,24 +239,27 @@ def result(name: str, artifact: Artifact, outcome: dict[str, Any], as_json: bool
 
 
 def artifact_table(artifacts: Sequence[Artifact]) -> None:
-    """Every artifact of a job in one table."""
-    table = Table("artifact", "parity", "return", "latency", "flash", "RAM")
+    """Every artifact of a job in one table; a letter behind each number says where it comes from."""
+    table = Table("artifact", caption="m measured, e emulated, ~ estimated", caption_justify="left")
+    for title in ("max error", "return", "latency us", "flash B", "RAM B"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.columns[0].overflow = "fold"
     for artifact in artifacts:
         figures: dict[str, Any] = {}
         for proof in ("verify", "bench", "evaluate"):
             figures |= (artifact.result(proof) or {}).get("figures", {})
         latency = "latency_us" if "latency_us" in figures else "tight_p50_us"
-        table.add_row(
-            escape(artifact.label),
-            *(_cell(figures.get(key)) for key in ("max_abs_error", "return", latency, "flash_bytes", "ram_bytes")),
-        )
+        names = ("max_abs_error", "return", latency, "flash_bytes", "ram_bytes")
+        table.add_row(escape(artifact.label), *(_cell(figures.get(name)) for name in names))
     _out.print(table)
 
 
 def _cell(figure: dict[str, Any] | None) -> str:
-    from .figure import Figure
-
-    return "—" if figure is None or figure["value"] is None else Figure(**figure).text()
+    if figure is None or figure["value"] is None:
+        return "—"
+    value = figure["value"]
+    number = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return f"{number} {dict(measured='m', emulated='e', estimated='~')[figure['source']]}"
 
 
 def target_list(targets: Sequence[Target], as_json: bool) -> None:

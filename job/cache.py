@@ -18,6 +18,9 @@ class Listener(Protocol):
 
     def finished(self, step: str, seconds: float, cached: bool, summary: str) -> None: ...
 
+    def said(self, step: str, line: str) -> None:
+        """A part of a long step is done; ``line`` says what it did."""
+
     def counting(self, step: str) -> AbstractContextManager[Callable[[int, int], None] | None]:
         """A progress bar for the length of a step: called with (done, total); None: nobody watches."""
 
@@ -29,6 +32,9 @@ class Silent:
         """Say nothing."""
 
     def finished(self, step: str, seconds: float, cached: bool, summary: str) -> None:
+        """Say nothing."""
+
+    def said(self, step: str, line: str) -> None:
         """Say nothing."""
 
     def counting(self, step: str) -> AbstractContextManager[None]:  # noqa: ARG002 - the protocol's name

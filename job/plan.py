@@ -149,18 +149,21 @@ class _Run:
     def compress(self, original: Policy) -> Policy:
         """Run the recipe; the result is NAME-small."""
         path = self.folder / "policies" / f"{self.job.name}-small.policy"
-        depends = {"policy": original.digest, "recipe": list(self.job.compress), "seed": self.job.seed}
+        from ..compress.passes import summary
+        from ..compress.recipe import compress, dump_recipe
+
+        recipe = self._recipe()
+        depends = {"policy": original.digest, "recipe": dump_recipe(recipe), "seed": self.job.seed, "env": self.job.evaluate.env}
 
         def action() -> str:
-            from ..compress.recipe import compress
-
             small = compress(
                 original,
-                self._recipe(),
+                recipe,
                 device=self.job.device,
                 env=self.job.evaluate.env,
                 seed=self.job.seed,
                 progress=self.progress,
+                on_pass=lambda _, record: self.cache.listener.said("compress", summary(record)),
             )
             return _save(small.replace(name=f"{self.job.name}-small"), path)
 
