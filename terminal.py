@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 _out = Console(highlight=False, soft_wrap=True)
 _err = Console(stderr=True, highlight=False, soft_wrap=True)
 _verbose = False
+_SOURCE_LETTER = {"measured": "m", "emulated": "e", "estimated": "~"}
 
 
 def set_verbose(value: bool) -> bool:
@@ -259,7 +260,7 @@ def _cell(figure: dict[str, Any] | None) -> str:
         return "—"
     value = figure["value"]
     number = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
-    return f"{number} {dict(measured='m', emulated='e', estimated='~')[figure['source']]}"
+    return f"{number} {_SOURCE_LETTER[figure['source']]}"
 
 
 def target_list(targets: Sequence[Target], as_json: bool) -> None:
