@@ -7,12 +7,12 @@ from typing import Any
 from ..errors import BadInput
 from ..policy import Golden, Policy
 from ..policy.environment import check_env, make_env
-from ..policy.layers import Linear
+from ..policy.layers import GRU, LSTM, Linear
 from .passes import Context, Requirement
 
 
 def _float_weights(policy: Policy, config: Any, _: Context) -> None:
-    int8 = [layer.name for layer in policy.layers if getattr(layer, "weight_bits", 32) == 8]
+    int8 = [layer.name for layer in policy.layers if isinstance(layer, Linear | GRU | LSTM) and layer.weight_bits == 8]
     if int8:
         raise BadInput(
             f"pass {config.kind!r} on {policy.name}",

@@ -62,7 +62,7 @@ def _next_dead(layers: Layers, weights: Weights) -> tuple[int, int, np.ndarray] 
     for first, second in linear_pairs(layers):
         incoming = weights[f"{layers[first].name}.weight"]  # type: ignore[union-attr]
         outgoing = weights[f"{layers[second].name}.weight"]  # type: ignore[union-attr]
-        dead = ~incoming.any(axis=1) | ~outgoing.any(axis=0)
+        dead: np.ndarray = np.asarray(~incoming.any(axis=1) | ~outgoing.any(axis=0))
         if dead.all():
             dead[0] = False  # a layer keeps one unit: a width of zero is no network
         if dead.any():

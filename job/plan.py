@@ -82,10 +82,11 @@ class _Run:
                     found=repr(item.backend),
                     repair=near(item.backend, list(target.backends)),
                 )
-        self._train_config()
+        config = self._train_config()
         self._recipe()
-        if self.job.evaluate.env is not None:
-            make_env(self.job.evaluate.env).close()
+        named = (config and config.env, self.job.adopt and self.job.adopt.env, self.job.evaluate.env)
+        for env in dict.fromkeys(filter(None, named)):
+            make_env(env).close()
 
     def _train_config(self) -> Any:
         if self.job.train is None:

@@ -40,7 +40,7 @@ def make_env(env_id: str, **options: Any) -> gymnasium.Env:
         raise BadInput(
             f"environment {env_id!r}",
             expected="the id of a registered Gymnasium environment",
-            found=str(error).partition("\n")[0],
+            found=str(error).partition("\n")[0].partition(" Did you mean")[0].rstrip("."),
             repair=f"Did you mean {near[0]!r}?" if near else "See gymnasium.pprint_registry()",
         ) from error
     spaces = gym.spaces

@@ -407,11 +407,11 @@ HOSTILE = "</script><script>document.title='owned'</script><img src=x onerror=\"
 
 
 def test_a_strangers_text_stays_text(tmp_path: Path) -> None:
-    made = policy(HOSTILE.replace("/", "\\"), env=HOSTILE, notes=(HOSTILE,), source=HOSTILE, tools={HOSTILE: HOSTILE})
+    made = policy("plain", env=HOSTILE, notes=(HOSTILE,), source=HOSTILE, tools={HOSTILE: HOSTILE})
     made = made.replace(
         contract=dataclasses.replace(made.contract, observation=dataclasses.replace(made.contract.observation, units=HOSTILE))
     )
-    artifact = build(tmp_path / "dist", made.replace(name="plain"))
+    artifact = build(tmp_path / "dist", made)
     renamed = Artifact(
         artifact.path, dataclasses.replace(artifact.manifest, name=HOSTILE, tools={HOSTILE: HOSTILE}), artifact.digest
     )
