@@ -37,7 +37,7 @@ import numpy as np
 assert importlib.util.find_spec("torch") is None, "torch is present in the environment that must not need it"
 import pilotfish.runtime
 from pilotfish.runtime.artifact import Artifact
-from pilotfish.runtime.sessions import open_session
+from pilotfish.runtime.open import open_session
 from pilotfish.runtime.verify import verify
 artifact = Artifact.load(sys.argv[1])
 session = open_session(artifact)
