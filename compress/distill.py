@@ -30,16 +30,18 @@ class Distill(Imitation):
     """A recurrent cell in front, which a policy with memory needs."""
     cell_size: Width = 32
     """Width of the recurrent cell, if any."""
-    steps: Annotated[int, Field(gt=0)] = 50_000
+    steps: Annotated[int, Field(gt=0)] = 40_000
     """Environment steps in all."""
-    iterations: Annotated[int, Field(gt=0, le=1000)] = 6
+    iterations: Annotated[int, Field(gt=0, le=1000)] = 8
     """Rounds of acting and learning that the steps are spread over."""
-    epochs: Annotated[int, Field(gt=0, le=10_000)] = 14
+    epochs: Annotated[int, Field(gt=0, le=10_000)] = 30
     """Passes over the collected steps per round."""
-    learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-2
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 3e-3
     """Of Adam, at the start of each round."""
     teacher_share: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Probability that the teacher acts in the first round; it halves every round."""
+    restart_share: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Share of the environment's copies that start a new episode at each round: what is learned of beginnings."""
     kind: Literal["distill"] = "distill"
 
 

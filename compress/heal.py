@@ -17,7 +17,7 @@ from .matrices import Masks, nonzero_masks
 from .passes import STRICT, Context, Pass, PassResult, Promise
 from .requirements import environment
 
-JUDGED_EPISODES = 5
+JUDGED_EPISODES = 10
 """Episodes by which the trainer chooses between its rounds."""
 RETURN_SEED = 10_007
 """Seeds the episodes that are measured; the trainer's own choice between rounds looks at others."""
@@ -48,6 +48,7 @@ def imitate(student: Policy, context: Context, settings: Imitation, masks: Masks
         batch_size=settings.batch_size,
         learning_rate=settings.learning_rate,
         teacher_share=settings.teacher_share,
+        restart_share=settings.restart_share,
         eval_episodes=1 if settings.iterations == 1 else JUDGED_EPISODES,  # one round leaves nothing to choose from
         seed=seed,
     )

@@ -26,6 +26,8 @@ class Imitation:
     """Of Adam, at the start of each round."""
     teacher_share: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Probability that the teacher acts in the first round; 0: the student acts from the start, as it is nearly there."""
+    restart_share: Annotated[float, Field(ge=0, le=1)] = 0.25
+    """Share of the environment's copies that start a new episode at each round: what is learned of beginnings."""
     without_environment: bool = False
     """True: a policy that has no environment here learns from the teacher's answers to its recorded rollout, or else to random
     observations; the provenance's notes say so, because nothing is known about its return then."""
