@@ -1,6 +1,7 @@
 """Cortex-M0+: cycles of each instruction at zero wait states.
 
-[T] Arm DDI 0484C (Cortex-M0+ Technical Reference Manual r0p1), table 3-1. The table has no ranges but for the
+[T] Arm DDI 0484C (Cortex-M0+ Technical Reference Manual r0p1), table 3-1; its rows for BL, MRS and multiple
+loads could not be read and are from memory. The table has no ranges but for the
 multiplier, which every microcontroller that we know builds as the single-cycle one.
 """
 
