@@ -122,11 +122,15 @@ def _check_cost(target: Target) -> list[Finding]:
     if target.cost is None:
         return [Finding("warning", "no [cost]: instructions will be counted, cycles and latency not estimated")]
     findings = []
-    try:
-        table = find_table(target.cost.table)
-        findings.append(Finding("ok", f"cycle table {table.name}" + (f" ({table.note})" if table.note else "")))
-    except PilotfishError as error:
-        findings.append(Finding("error", str(error)))
+    if target.cost.cpi:
+        low, typical, high = target.cost.cpi
+        findings.append(Finding("ok", f"{typical:g} ({low:g} to {high:g}) cycles per instruction, after {target.cost.source}"))
+    else:
+        try:
+            table = find_table(target.cost.table)
+            findings.append(Finding("ok", f"cycle table {table.name}" + (f" ({table.note})" if table.note else "")))
+        except PilotfishError as error:
+            findings.append(Finding("error", str(error)))
     if target.cpu.clock_hz is None:
         findings.append(Finding("error", "cpu.clock_hz is missing: cycles cannot become microseconds"))
     if target.cost.flash_wait_states and not target.cost.data_lines:

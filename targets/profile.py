@@ -17,6 +17,8 @@ from ..errors import BadInput
 STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 Backend = Literal["onnxruntime", "c"]
 Precision = Literal["fp32", "int8"]
+MAX_CPI = 1000.0
+"""Cycles per instruction beyond this are a slip of the pen."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -81,10 +83,15 @@ class Compile:
 
 @dataclass(frozen=True, config=STRICT)
 class Cost:
-    """The cycle model of a virtual board; absent where latency is measured."""
+    """What an instruction takes on a virtual board: a cycle table where one is published, else cycles per instruction as
+    others measured them; absent where latency is measured, or where nobody has published anything."""
 
-    table: str
-    """Name of a cycle table, such as "cortex-m4"."""
+    table: str = ""
+    """Name of a cycle table, such as "cortex-m4"; empty: ``cpi`` says it."""
+    cpi: tuple[float, float, float] | None = None
+    """(low, typical, high) cycles per executed instruction, stalls included; None: ``table`` says it."""
+    source: str = ""
+    """Where ``cpi`` was published, such as a paper or a manual; required beside it."""
     flash_wait_states: int = Field(default=0, ge=0)
     """Wait states of a flash read at ``clock_hz``."""
     flash_line_bytes: int = Field(default=16, gt=0)
@@ -93,6 +100,20 @@ class Cost:
     """Lines of the instruction cache; 0: none."""
     data_lines: int = Field(default=0, ge=0)
     """Lines of the data cache for flash reads; 0: none."""
+
+    def __post_init__(self) -> None:
+        if bool(self.table) == (self.cpi is not None):
+            raise ValueError("either table or cpi must say what an instruction takes, and not both")
+        if self.cpi is None:
+            if self.source:
+                raise ValueError("source belongs to cpi; a table names its own source")
+            return
+        if not 0 < self.cpi[0] <= self.cpi[1] <= self.cpi[2] <= MAX_CPI:
+            raise ValueError(f"cpi must be low <= typical <= high, above 0 and at most {MAX_CPI:g}")
+        if not self.source.strip():
+            raise ValueError("cpi needs a source: who published it")
+        if self.flash_wait_states:
+            raise ValueError("cpi holds what flash costs: leave flash_wait_states out")
 
 
 @dataclass(frozen=True, config=STRICT)

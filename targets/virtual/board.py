@@ -40,13 +40,14 @@ class BoardProfile:
     instructions: npt.NDArray[np.int64]
     """Executed instructions, exact; those that an IT block skips are counted, as they take a cycle."""
     cycles_low: npt.NDArray[np.int64] | None
-    """Cycles at zero wait states, low end of the cost model; None where the core has no cost table."""
+    """Cycles, low end of the cost model: at zero wait states from a cycle table, with all stalls from a published CPI; None
+    where the target names neither."""
     cycles_typical: npt.NDArray[np.int64] | None
-    """Cycles at zero wait states, typical."""
+    """Cycles, typical."""
     cycles_high: npt.NDArray[np.int64] | None
-    """Cycles at zero wait states, high end of the cost model."""
+    """Cycles, high end of the cost model."""
     memory_stall_cycles: npt.NDArray[np.int64] | None
-    """Cycles lost to flash wait states, by the line model; to be added to the cycles."""
+    """Cycles lost to flash wait states, by the line model; to be added to the cycles. None without a table: a CPI holds them."""
     stack_bytes: int
     """Deepest stack over all observations."""
     clock_hz: float | None
@@ -55,7 +56,7 @@ class BoardProfile:
     """What a reader of the cycles must know; may be empty."""
 
     def latency_us(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]] | None:
-        """(low, typical, high) time of each decision in microseconds, stalls included; None without table or clock."""
+        """(low, typical, high) time of each decision in microseconds, stalls included; None without cycles or clock."""
         if self.cycles_low is None or self.cycles_typical is None or self.cycles_high is None or self.clock_hz is None:
             return None
         stalls = self.memory_stall_cycles if self.memory_stall_cycles is not None else 0
@@ -74,7 +75,7 @@ class VirtualBoard:
 
     def __init__(self, elf: Path, target: Target) -> None:
         self.target = target
-        self._table = find_table(target.cost.table) if target.cost else None
+        self._table = find_table(target.cost.table) if target.cost and target.cost.table else None
         image = read_image(Path(elf), target.memory)
         self.flash_bytes, self.ram_static_bytes = image.flash_bytes, image.ram_static_bytes
         self._machine = Machine(image, target)
@@ -144,17 +145,25 @@ class VirtualBoard:
         touched = np.flatnonzero(free != PAINT)
         stack_bytes = int(free.size - touched[0] + 3) // 4 * 4 if touched.size else 0
         self.reset()
-        band = np.array([c.cycles for c in calls], np.int64).T if self._table else None
+        instructions = np.array([c.instructions for c in calls], np.int64)
+        cost = self.target.cost
+        band, note = None, ""
+        if self._table:
+            band, note = np.array([c.cycles for c in calls], np.int64).T, self._table.note
+        elif cost and cost.cpi:
+            band = np.ceil(np.outer(cost.cpi, instructions)).astype(np.int64)
+            band_text = " to ".join(f"{cpi:g}" for cpi in (cost.cpi[0], cost.cpi[2]))
+            note = f"instructions times {cost.cpi[1]:g} ({band_text}) cycles each, stalls included, after {cost.source}"
         has_stalls = all(c.stall_cycles is not None for c in calls)
         return BoardProfile(
-            instructions=np.array([c.instructions for c in calls], np.int64),
+            instructions=instructions,
             cycles_low=None if band is None else band[0],
             cycles_typical=None if band is None else band[1],
             cycles_high=None if band is None else band[2],
             memory_stall_cycles=np.array([c.stall_cycles for c in calls], np.int64) if has_stalls else None,
             stack_bytes=stack_bytes,
             clock_hz=self.target.cpu.clock_hz,
-            note=self._table.note if self._table else "",
+            note=note,
         )
 
     def _paint_stack(self) -> npt.NDArray[np.uint8]:
