@@ -79,6 +79,8 @@ class Compile:
     """Value for -mcpu, such as "cortex_m4"."""
     flags: tuple[str, ...] = ("-O3",)
     """Optimisation flags."""
+    accuracy: Literal["exact", "fast"] = "exact"
+    """Activation functions: exact to float32's last digits, or fast within about 1e-3; the code states each bound."""
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -11,10 +11,12 @@ from ...policy.bundle import Policy
 from ...targets import host as this_machine
 from ...targets.profile import Target
 from .firmware import build_firmware, memory_map
+from .header import header_of
 from .host import build_library
-from .operators import NARROW, OPERATORS, READ_ONLY, WIDE
+from .machine import machine_for
+from .operators import OPERATORS, READ_ONLY
 from .reader import read
-from .source import Source, generate, header_of, template
+from .source import Source, generate, template
 
 if TYPE_CHECKING:
     import onnx
@@ -23,9 +25,8 @@ __all__ = ["build", "generate_for"]
 
 
 def generate_for(policy: Policy, model: onnx.ModelProto, target: Target) -> Source:
-    """The C program of ``policy``, laid out for ``target``; compiles nothing."""
-    narrow = target.link.kind == "virtual"
-    return generate(read(model, {*OPERATORS, *READ_ONLY}), NARROW if narrow else WIDE, header_of(policy))
+    """The C program of ``policy`` for ``target``, whose compiler is asked what the processor has; compiles nothing."""
+    return generate(read(model, {*OPERATORS, *READ_ONLY}), machine_for(target), header_of(policy))
 
 
 def build(policy: Policy, model: onnx.ModelProto, target: Target, folder: Path) -> dict[str, Any]:
@@ -61,6 +62,6 @@ def build(policy: Policy, model: onnx.ModelProto, target: Target, folder: Path) 
         "entry": "firmware.elf" if virtual else "policy.so",
         "native": not virtual,
         "machine": "any" if virtual else this_machine.machine(),
-        "tools": tools,
+        "tools": tools | {"accuracy": target.compile.accuracy, "kernels": "; ".join(map(str, source.choices))},
         "sizes": sizes,
     }

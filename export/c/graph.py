@@ -1,14 +1,17 @@
-"""The IR of the C back-end: a policy as nodes over flat float32 vectors."""
+"""The IR of the C back-end: a policy as nodes over flat vectors, of float32 unless a rewrite says otherwise."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from ...errors import Unsupported
 from .constants import Constant, Int8Rows, as_array
+
+Kind = Literal["float", "int8_t", "int16_t"]
+"""C type of the entries of a value."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,12 @@ class Graph:
     """What does not depend on an input."""
     integer: set[str] = field(default_factory=set)
     """Values that are integers (the discrete action) rather than float32."""
+    kinds: dict[str, Kind] = field(default_factory=dict)
+    """Values inside the graph that a rewrite keeps as small integers; all others are float."""
+
+    def kind(self, name: str) -> Kind:
+        """C type of the entries of a value."""
+        return self.kinds.get(name, "float")
 
     def matrix(self, node: Node, name: str) -> Constant:
         """The constant 2-D weight that ``node`` takes as ``name``."""

@@ -2,13 +2,19 @@
 
 A *view* (Split, Reshape …) shares the place of its input. An in-place operator may take the place of an input
 that nobody reads afterwards. Everything else gets a buffer of its own; buffers whose lifetimes do not meet
-share addresses (first fit, in the order of definition).
+share addresses (first fit, in the order of definition). Each kind of number has an arena of its own, so that no
+memory is ever read as two types.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from .graph import Kind
+
+BYTES: dict[Kind, int] = {"float": 4, "int8_t": 1, "int16_t": 2}
+"""Bytes of one entry."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +54,14 @@ class Plan:
     places: Mapping[str, Place]
     """Every value, inputs included."""
     offsets: Mapping[str, int]
-    """Buffer -> first float in the arena; graph inputs are not in it."""
-    arena_size: int
-    """Length of the arena in floats."""
+    """Buffer -> first entry in the arena of its kind; graph inputs are not in it."""
+    arenas: Mapping[Kind, int]
+    """Kind -> length of its arena in entries."""
+
+    @property
+    def arena_size(self) -> int:
+        """Length of the arena of floats."""
+        return self.arenas.get("float", 0)
 
     def span(self, name: str) -> tuple[int, int] | None:
         """[start, stop) of a value in the arena, or None if it lives in a graph input."""
@@ -70,9 +81,18 @@ def last_uses(steps: Sequence[Step], outputs: Sequence[str]) -> dict[str, int]:
 
 
 def plan(
-    inputs: Mapping[str, int], steps: Sequence[Step], sizes: Mapping[str, int], outputs: Sequence[str], align: int = 1
+    inputs: Mapping[str, int],
+    steps: Sequence[Step],
+    sizes: Mapping[str, int],
+    outputs: Sequence[str],
+    align_bytes: int = 1,
+    kinds: Mapping[str, Kind] | None = None,
 ) -> Plan:
-    """Place every value. ``align``: every buffer starts at, and is padded to, a multiple of so many floats."""
+    """Place every value. ``align_bytes``: every buffer starts at, and is padded to, a multiple of it.
+
+    ``kinds``: what values consist of, float where it says nothing.
+    """
+    kinds = kinds or {}
     last = last_uses(steps, outputs)
     places = {name: Place(name, 0, size) for name, size in inputs.items()}
     born: dict[str, int] = {}
@@ -80,7 +100,7 @@ def plan(
         for name, (source, offset) in step.views.items():
             places[name] = Place(places[source].base, places[source].offset + offset, sizes[name])
         for name in step.writes:
-            reused = _reusable(index, step, name, places, last, inputs, sizes)
+            reused = _reusable(index, step, name, places, last, inputs, sizes, kinds)
             places[name] = reused or Place(name, 0, sizes[name])
             if reused is None:
                 born[name] = index
@@ -89,13 +109,14 @@ def plan(
         if place.base in died:
             died[place.base] = max(died[place.base], last.get(name, 0))
     offsets: dict[str, int] = {}
-    arena_size = 0
+    arenas: dict[Kind, int] = {}
+    padded = {name: _padded(sizes[name], kinds.get(name, "float"), align_bytes) for name in born}
     for name, start in born.items():
-        size = -(-sizes[name] // align) * align
+        kind, size = kinds.get(name, "float"), padded[name]
         busy = sorted(
-            (offsets[other], offsets[other] + -(-sizes[other] // align) * align)
+            (offsets[other], offsets[other] + padded[other])
             for other in offsets
-            if born[other] <= died[name] and start <= died[other]
+            if kinds.get(other, "float") == kind and born[other] <= died[name] and start <= died[other]
         )
         offset = 0
         for low, high in busy:
@@ -103,8 +124,13 @@ def plan(
                 break
             offset = max(offset, high)
         offsets[name] = offset
-        arena_size = max(arena_size, offset + size)
-    return Plan(places, offsets, arena_size)
+        arenas[kind] = max(arenas.get(kind, 0), offset + size)
+    return Plan(places, offsets, arenas)
+
+
+def _padded(size: int, kind: Kind, align_bytes: int) -> int:
+    align = max(1, align_bytes // BYTES[kind])
+    return -(-size // align) * align
 
 
 def _reusable(
@@ -115,6 +141,7 @@ def _reusable(
     last: Mapping[str, int],
     inputs: Mapping[str, int],
     sizes: Mapping[str, int],
+    kinds: Mapping[str, Kind],
 ) -> Place | None:
     """The place of an input that dies here and that nobody else still reads, or None."""
     if not step.in_place:
@@ -122,6 +149,8 @@ def _reusable(
     for source in step.reads:
         place = places[source]
         if place.base in inputs or sizes[source] != sizes[name] or last[source] > index:
+            continue
+        if kinds.get(source, "float") != kinds.get(name, "float"):
             continue
         others = (v for v, p in places.items() if v != source and p.meets(place))
         clashes = any(places[r] != place and places[r].meets(place) for r in step.reads)

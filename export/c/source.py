@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
-import textwrap
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from string import Template
@@ -12,10 +11,14 @@ from string import Template
 import numpy as np
 
 from ...errors import Unsupported
-from ...policy.bundle import Policy
 from .graph import Graph, Node
-from .memory import plan
-from .operators import OPERATORS, Layout, Operator, Scope, number
+from .header import Header, harmless
+from .kernels import Choice
+from .machine import Machine
+from .memory import BYTES, plan
+from .operators import OPERATORS, Operator, Scope, number
+from .operators.operator import ARENAS
+from .rewrites import rewrite
 
 MATH = {
     "lanes": (),
@@ -36,18 +39,6 @@ MATH = {
 
 
 @dataclass(frozen=True)
-class Header:
-    """What the comments of the generated files say, besides what the graph says itself."""
-
-    provenance: str
-    """One line: which policy this is."""
-    contract: tuple[str, ...] = ()
-    """Lines about observation, action, state and time."""
-    action_size: int | None = None
-    """Network outputs, where the action is an index among them; None: as many as values are written."""
-
-
-@dataclass(frozen=True)
 class Source:
     """The generated program."""
 
@@ -57,6 +48,8 @@ class Source:
     """Constant tables."""
     arena_bytes: int
     """Static scratch memory."""
+    choices: tuple[Choice, ...]
+    """Which kernel every dense layer got, in order."""
     obs: int
     """POLICY_OBS_SIZE"""
     state: int
@@ -67,57 +60,17 @@ class Source:
     """True: the action is one int32."""
 
 
-def header_of(policy: Policy) -> Header:
-    """Provenance and contract of a policy as plain ASCII comment lines."""
-    contract = policy.contract
-    observation, action, timing = contract.observation, contract.action, contract.timing
-    lines = [f"Observation: {observation.size} x float32, raw{_units(observation.units)}"]
-    if observation.normalizer:
-        lines.append("  normalized inside: clip((x - mean) / s)")
-    lines += _named(observation.names)
-    if action.kind == "discrete":
-        lines.append(f"Action: one index in [0, {action.size}){_units(action.units)}")
-    else:
-        limits = "" if not action.low else f", clipped to [{min(action.low):g}, {max(action.high):g}] or narrower"
-        lines.append(f"Action: {action.size} x float32{limits}{_units(action.units)}")
-    lines += _named(action.names)
-    at = 0
-    for state in contract.state:
-        lines.append(f"State [{at}, {at + state.size}): {state.name}, zero at the start of an episode")
-        at += state.size
-    if timing.control_hz:
-        lines.append(f"Decisions per second in training: {timing.control_hz:g}")
-    provenance = f"Policy {policy.name}, sha256 {policy.digest}, {policy.parameters} parameters, {policy.precision}"
-    return Header(harmless(provenance), tuple(harmless(line) for line in lines), action.size)
-
-
-def harmless(text: str) -> str:
-    """Text that may stand in a C comment: names come from strangers' files, and must not end it."""
-    return re.sub(r"[^A-Za-z0-9 _.,:;()\[\]{}=+\-@#%'\"<>|^/]", "?", text).replace("*/", "?/").replace("/*", "/?")[:2000]
-
-
-def _units(units: str) -> str:
-    return f" ({units})" if units else ""
-
-
-def _named(names: Sequence[str]) -> list[str]:
-    if not names:
-        return []
-    text = ", ".join(f"{i} {name}" for i, name in enumerate(names))
-    return textwrap.wrap(harmless(text), 110, initial_indent="  ", subsequent_indent="  ")
-
-
-def generate(graph: Graph, layout: Layout, header: Header) -> Source:
-    """Print a graph as C99. Raises Unsupported for what an operator cannot print."""
-    graph = _with_separate_outputs(graph)
+def generate(graph: Graph, machine: Machine, header: Header) -> Source:
+    """Print a graph as C99 for ``machine``. Raises Unsupported for what an operator cannot print."""
+    graph = _with_separate_outputs(rewrite(graph, machine))
     operators = [OPERATORS[node.op].read(node, graph) for node in graph.nodes]
     roots = _roots(graph)
     discrete = "action" in graph.integer
     floats = [name for name in graph.outputs if name not in graph.integer]
     steps = [op.step() for op in operators]
-    align = 16 if layout.lanes else 1
-    memory = plan(graph.inputs, steps, graph.sizes, floats, align)
-    scope = Scope(graph, memory, layout, roots)
+    alignment = 64 if machine.vectors else 4
+    memory = plan(graph.inputs, steps, graph.sizes, floats, alignment, graph.kinds)
+    scope = Scope(graph, memory, machine, roots)
     body = [line for op in operators for line in _block(op, scope)] + _results(graph, scope)
     state = sum(size for name, size in graph.inputs.items() if name != "obs")
     body = _unused(body, state) + body
@@ -125,6 +78,9 @@ def generate(graph: Graph, layout: Layout, header: Header) -> Source:
     table_bytes = sum(array.nbytes for array, _ in scope.tables.values())
     count = 1 if discrete else graph.outputs["action"]
     action_size = header.action_size or count
+    # The arena of floats is always there, so that a policy without any is no special case.
+    arenas = {"float": 1} | {kind: size for kind, size in memory.arenas.items() if size}
+    arena_bytes = sum(size * BYTES[kind] for kind, size in arenas.items())
     values = {
         "provenance": harmless(header.provenance),
         "contract": "\n".join(f"   {harmless(line)}" for line in header.contract),
@@ -140,17 +96,17 @@ def generate(graph: Graph, layout: Layout, header: Header) -> Source:
             else "/* One of the POLICY_ACTION_COUNT entries of the action. */"
         ),
         "table_bytes": table_bytes,
-        "arena": max(memory.arena_size, 1),
-        "arena_bytes": 4 * max(memory.arena_size, 1),
+        "arenas": "\n".join(f"static {kind} {ARENAS[kind]}[{size}] POLICY_ALIGNED;" for kind, size in arenas.items()),
+        "arena_bytes": arena_bytes,
         "state_bytes": 4 * state,
-        "alignment": 64 if layout.lanes else 4,
+        "alignment": alignment,
         "math": "\n".join(template(f"math_{name}.c").rstrip("\n") + "\n" for name in _closure(scope.math)),
         "tables": "\n".join(tables),
         "reset": "for (int i = 0; i < POLICY_STATE_SIZE; ++i) state[i] = 0.0f;" if state else "(void)state;",
         "body": "\n".join(f"  {line}" if line else "" for line in body),
     }
     files = {name: Template(template(f"{name}.in")).substitute(values) for name in ("policy.c", "policy.h", "README.txt")}
-    return Source(files, table_bytes, 4 * max(memory.arena_size, 1), graph.inputs["obs"], state, count, discrete)
+    return Source(files, table_bytes, arena_bytes, tuple(scope.choices), graph.inputs["obs"], state, count, discrete)
 
 
 def _with_separate_outputs(graph: Graph) -> Graph:
@@ -176,7 +132,7 @@ def _with_separate_outputs(graph: Graph) -> Graph:
             )
             nodes.insert(index + 1, Node("Concat", f"copy of {name}", (inner,), (name,)))
             sizes[inner] = sizes[name]
-    return Graph(graph.inputs, outputs, nodes, sizes, graph.constants, graph.integer)
+    return dataclasses.replace(graph, nodes=nodes, sizes=sizes)
 
 
 def _roots(graph: Graph) -> dict[str, str]:
@@ -250,12 +206,12 @@ def _closure(names: set[str]) -> list[str]:
 
 def _table(name: str, array: np.ndarray, comment: str) -> str:
     flat = array.reshape(-1)
-    integer = flat.dtype == np.int8
+    integer = flat.dtype.kind in "iu"
     words = [str(v) for v in flat.tolist()] if integer else [number(v) for v in flat]
-    width = 24 if integer else 8
+    width = 24 if flat.itemsize == 1 else 12 if integer else 8
     rows = [", ".join(words[i : i + width]) for i in range(0, len(words), width)]
     note = f"/* {harmless(comment)} */\n" if comment else ""
-    kind = "int8_t" if integer else "float"
+    kind = f"{flat.dtype.name}_t" if integer else "float"
     return f"{note}static const {kind} {name}[{len(words)}] POLICY_ALIGNED = {{\n  " + ",\n  ".join(rows) + "};\n"
 
 

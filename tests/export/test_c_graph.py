@@ -11,11 +11,13 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from pilotfish.errors import BadInput, Unsupported
-from pilotfish.export.c import NARROW, OPERATORS, READ_ONLY, WIDE
+from pilotfish.export.c import OPERATORS, READ_ONLY
 from pilotfish.export.c.constants import Int8Rows
+from pilotfish.export.c.header import Header
 from pilotfish.export.c.host import build_library
+from pilotfish.export.c.machine import AVX2, CORTEX_M4F
 from pilotfish.export.c.reader import read
-from pilotfish.export.c.source import Header, generate, template
+from pilotfish.export.c.source import generate, template
 from pilotfish.export.onnx import to_onnx
 from pilotfish.policy.layers import GRU, Linear
 from pilotfish.targets.profile import load_target
@@ -186,14 +188,14 @@ def test_foreign_graphs_compute_what_onnx_computes(case, tmp_path):
     # Literally: its optimizer computes a per-channel int8 product in its own way, and saturates where AVX2 has no VNNI.
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     truth = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    layout = WIDE if len(case) % 2 else NARROW
+    layout = AVX2 if len(case) % 2 else CORTEX_M4F
     act = run(proto, tmp_path, layout)
     for obs in RNG.normal(size=(20, 1, 8)).astype(np.float32):
         expected = truth.run(None, {"obs": obs})[0].reshape(-1)
         np.testing.assert_allclose(act(obs), expected, rtol=1e-5, atol=2e-6)
 
 
-@pytest.mark.parametrize("layout", [WIDE, NARROW], ids=["wide", "narrow"])
+@pytest.mark.parametrize("layout", [AVX2, CORTEX_M4F], ids=["wide", "narrow"])
 def test_states_may_be_swapped_and_passed_through(layout, tmp_path):
     """The old state is read to the end before the new one is written over it."""
     nodes = [
@@ -213,7 +215,7 @@ def test_int8_weights_stay_int8(make_policy):
     graph = graph_of(to_onnx(policy))
     rows = [c for c in graph.constants.values() if isinstance(c, Int8Rows)]
     assert sorted(r.values.size for r in rows) == [300, 1200, 1800]
-    source = generate(graph, NARROW, Header(""))
+    source = generate(graph, CORTEX_M4F, Header(""))
     weights = 300 + 1200 + 1800
     scales_and_biases = 4 * 2 * (30 + 60 + 60)
     assert source.table_bytes == weights + scales_and_biases + 4 * 2 * 10  # and the normalizer
@@ -222,7 +224,7 @@ def test_int8_weights_stay_int8(make_policy):
 
 def test_the_gates_of_a_recurrent_cell_take_no_memory_of_their_own(make_policy):
     policy = make_policy([GRU("g", 8, 32)], 8, 32, 0, normalizer=False)
-    source = generate(graph_of(to_onnx(policy)), NARROW, Header(""))
+    source = generate(graph_of(to_onnx(policy)), CORTEX_M4F, Header(""))
     assert source.arena_bytes == 4 * 32 * 6  # two Gemms of three gates; everything else happens in place
 
 
@@ -327,7 +329,7 @@ def test_refusals_name_what_is_wrong(case):
     proto, error, words = REFUSED[case]
     proto = onnx.load_from_string(proto) if isinstance(proto, bytes) else proto
     with pytest.raises(error) as caught:
-        generate(graph_of(proto), WIDE, Header(""))
+        generate(graph_of(proto), AVX2, Header(""))
     message = str(caught.value)
     assert "\n" not in message
     for word in words:

@@ -12,14 +12,16 @@ import pytest
 
 pytest.importorskip("onnx")
 
-from pilotfish.export.c import NARROW, OPERATORS, READ_ONLY, WIDE
+from pilotfish.export.c import OPERATORS, READ_ONLY
+from pilotfish.export.c.header import harmless, header_of
+from pilotfish.export.c.machine import AVX2, AVX512, CORTEX_M0, CORTEX_M4F
 from pilotfish.export.c.operators import number
 from pilotfish.export.c.reader import read
-from pilotfish.export.c.source import generate, harmless, header_of, template
+from pilotfish.export.c.source import generate, template
 from pilotfish.export.onnx import to_onnx
 from pilotfish.policy.layers import GRU, LSTM, Activation, Clip, LayerNorm, Linear, Quantize
 
-LAYOUTS = {"wide": WIDE, "narrow": NARROW}
+LAYOUTS = {"avx2": AVX2, "avx512": AVX512, "m4f": CORTEX_M4F, "m0": CORTEX_M0}
 WARNINGS = ["-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror", "-pedantic"]
 ACTIVATIONS = ("tanh", "relu", "elu", "silu", "sigmoid", "softsign", "leaky_relu")
 
@@ -71,7 +73,7 @@ def test_every_vector_width_compiles(flags, everything, tmp_path):
 
     if platform.machine() != "x86_64":
         pytest.skip("x86-64 flags")
-    for name, text in source_of(everything, WIDE).files.items():
+    for name, text in source_of(everything, AVX2).files.items():
         (tmp_path / name).write_text(text)
     command = ["gcc", "-std=c99", *WARNINGS, "-ffreestanding", "-O3", *flags, "-c", "policy.c"]
     subprocess.run(command, cwd=tmp_path, check=True)
@@ -101,7 +103,7 @@ def test_a_changed_weight_changes_the_program(everything):
     weights = dict(everything.weights)
     weights["c.bias"] = weights["c.bias"] + np.float32(0.5)
     other = dataclasses.replace(everything, weights=weights)
-    assert source_of(everything, NARROW).files["policy.c"] != source_of(other, NARROW).files["policy.c"]
+    assert source_of(everything, CORTEX_M4F).files["policy.c"] != source_of(other, CORTEX_M4F).files["policy.c"]
 
 
 def test_numbers_are_exact():
@@ -121,7 +123,7 @@ def test_names_cannot_leave_their_comment(make_policy, tmp_path):
     observation = dataclasses.replace(policy.contract.observation, names=(evil, "é\u202e"), units=f"m/s {evil}")
     policy = dataclasses.replace(policy, contract=dataclasses.replace(policy.contract, observation=observation))
     header = dataclasses.replace(header_of(policy), provenance=evil)  # a policy's own name is checked earlier
-    files = generate(read(to_onnx(policy), {*OPERATORS, *READ_ONLY}), WIDE, header).files
+    files = generate(read(to_onnx(policy), {*OPERATORS, *READ_ONLY}), AVX2, header).files
     for text in files.values():
         text.encode("ascii")
     for name in ("policy.c", "policy.h"):
@@ -141,7 +143,7 @@ def test_harmless_text_neither_opens_nor_closes_a_comment(text):
 
 
 def test_sizes_are_what_the_header_says(everything):
-    source = source_of(everything, NARROW)
+    source = source_of(everything, CORTEX_M4F)
     header = source.files["policy.h"]
     for line in ("POLICY_OBS_SIZE 11", "POLICY_ACTION_SIZE 6", "POLICY_ACTION_COUNT 6", f"POLICY_STATE_SIZE {19 + 70 + 70}"):
         assert f"#define {line}\n" in header

@@ -9,12 +9,11 @@ from .elementwise import FORMULAS as ARITHMETIC
 from .elementwise import Elementwise
 from .layer_norm import LayerNorm
 from .move import Copy, View
-from .operator import NARROW, WIDE, Layout, Operator, Scope, number
+from .operator import Operator, Scope, number
 from .reduce import ArgMax, Softmax
 
 OPERATORS: dict[str, type[Operator]] = {
-    "Gemm": Dense,
-    "MatMul": Dense,
+    "Dense": Dense,
     "LayerNormalization": LayerNorm,
     "Softmax": Softmax,
     "ArgMax": ArgMax,
@@ -25,7 +24,7 @@ OPERATORS: dict[str, type[Operator]] = {
 }
 """Operator (as in ONNX, and FakeQuantize) -> the class that reads and prints it."""
 
-READ_ONLY = ("QuantizeLinear", "DequantizeLinear", "Constant")
-"""Operators that the reader turns into constants or FakeQuantize."""
+READ_ONLY = ("QuantizeLinear", "DequantizeLinear", "Constant", "Gemm", "MatMul")
+"""Operators that the reader and the rewrites turn into constants, FakeQuantize and Dense."""
 
-__all__ = ["NARROW", "OPERATORS", "READ_ONLY", "WIDE", "Layout", "Operator", "Scope", "number"]
+__all__ = ["OPERATORS", "READ_ONLY", "Operator", "Scope", "number"]

@@ -8,27 +8,13 @@ from typing import ClassVar, Protocol
 
 import numpy as np
 
-from ..graph import Graph, Node
+from ..graph import Graph, Kind, Node
+from ..kernels.kernel import Choice
+from ..machine import Machine
 from ..memory import Plan, Step
 
-
-@dataclass(frozen=True)
-class Layout:
-    """How dense layers are cut into blocks of outputs; the weights of a block are stored [input][output of the block]."""
-
-    blocks: tuple[int, ...]
-    """Allowed block widths, widest first. A narrower rest is padded to the last one, or printed as it is if that is 1."""
-    sums: int
-    """Running sums that a block should keep at least; a narrow block reads several inputs per round to have as many."""
-    lanes: bool
-    """True: blocks are computed with vector registers (policy_vec). False: with single floats."""
-
-
-WIDE = Layout(blocks=(64, 32, 16), sums=64, lanes=True)
-"""Processors with vector registers: 8 registers of running sums hide the latency of a fused multiply-add."""
-NARROW = Layout(blocks=(8, 4, 3, 2, 1), sums=1, lanes=False)
-"""Microcontrollers: the rows of a block share every load of an input. On a Cortex-M4F
-(17-64-64-6, tanh, clang) blocks of 4, 8 and 16 take 24 581, 23 673 and 23 375 instructions."""
+ARENAS: dict[Kind, str] = {"float": "policy_arena", "int8_t": "policy_arena_int8", "int16_t": "policy_arena_int16"}
+"""Kind -> name of the static array that values of it live in."""
 
 
 @dataclass
@@ -37,23 +23,25 @@ class Scope:
 
     graph: Graph
     plan: Plan
-    layout: Layout
+    machine: Machine
     roots: dict[str, str]
     """Graph input -> C expression of its first float."""
     tables: dict[str, tuple[np.ndarray, str]] = field(default_factory=dict)
-    """C identifier -> (float32 or int8 array, comment)."""
+    """C identifier -> (array of float32, int8, int16, uint16 or int32, comment)."""
     math: set[str] = field(default_factory=set)
     """Names of the math functions in use."""
+    choices: list[Choice] = field(default_factory=list)
+    """Kernels that dense layers got."""
 
     def at(self, name: str) -> str:
-        """C expression for the first float of a value or of a constant."""
+        """C expression for the first entry of a value or of a constant."""
         if name in self.graph.constants:
             return self.table(name, np.asarray(self.graph.vector(_NOWHERE, name)), "")
         place = self.plan.places[name]
         if place.base in self.roots:
             root, offset = self.roots[place.base], place.offset
             return root if not offset else f"{root} + {offset}"
-        return f"policy_arena + {self.plan.offsets[place.base] + place.offset}"
+        return f"{ARENAS[self.graph.kind(name)]} + {self.plan.offsets[place.base] + place.offset}"
 
     def table(self, hint: str, array: np.ndarray, comment: str) -> str:
         """The identifier of a constant table; equal tables with equal hints are stored once."""
@@ -66,7 +54,7 @@ class Scope:
         return name
 
     def call(self, function: str) -> str:
-        """Note that a math function is in use; returns its C name."""
+        """Note that a math function is in use, in the machine's accuracy; returns its C name."""
         self.math.add(function)
         return f"policy_{function}"
 
@@ -113,8 +101,9 @@ def number(value: float | np.floating) -> str:
 
 def pointers(scope: Scope, output: str, **inputs: str) -> list[str]:
     """Declare ``y`` and one const pointer per input value or constant."""
-    parts = [f"const float *const {name} = {scope.at(value)};" for name, value in inputs.items()]
-    return [*parts, f"float *const y = {scope.at(output)};"]
+    kind = scope.graph.kind
+    parts = [f"const {kind(value)} *const {name} = {scope.at(value)};" for name, value in inputs.items()]
+    return [*parts, f"{kind(output)} *const y = {scope.at(output)};"]
 
 
 def _same(a: np.ndarray, b: np.ndarray) -> bool:

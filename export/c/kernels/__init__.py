@@ -1,0 +1,13 @@
+"""Ways of computing a dense layer in C, and the choice of the cheapest for a machine."""
+
+from __future__ import annotations
+
+from .kernel import Choice, Kernel, choose
+from .layer import DenseLayer
+from .scalar import Scalar
+from .vector import Vector
+
+KERNELS: tuple[Kernel, ...] = (Scalar(), Vector())
+"""In order of preference among equals. A new kernel is a line here."""
+
+__all__ = ["KERNELS", "Choice", "DenseLayer", "Kernel", "choose"]

@@ -1,0 +1,57 @@
+"""What a kernel is, and the choice of the cheapest: one way of computing a dense layer in C."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from ..machine import Machine
+from .layer import DenseLayer
+
+if TYPE_CHECKING:
+    from ..operators.operator import Scope
+
+
+class Kernel(Protocol):
+    """One way of computing a dense layer. A new one is a short file and a line in the table of the package."""
+
+    name: str
+    """What artifact.json and the comments of policy.c call it."""
+
+    def cost(self, layer: DenseLayer, machine: Machine) -> float | None:
+        """Estimated cycles of one call, comparable with other kernels on the same machine; None: it cannot do that."""
+
+    def table_bytes(self, layer: DenseLayer, machine: Machine) -> int:
+        """Flash that it takes for this layer: tables, and code where the code holds the weights."""
+
+    def print(self, layer: DenseLayer, scope: Scope) -> list[str]:
+        """C statements; the const float *x and the float *y of the layer are declared already."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which kernel a layer got, and what the others would have cost."""
+
+    layer: str
+    """Name of the weights."""
+    shape: tuple[int, int]
+    """(outputs, inputs)"""
+    live: int
+    """Weights that are not zero."""
+    kernel: str
+    """The chosen kernel."""
+    cycles: dict[str, float]
+    """Kernel -> estimated cycles, of every kernel that could have done it."""
+
+    def __str__(self) -> str:
+        rows, columns = self.shape
+        others = ", ".join(f"{name} {cycles:,.0f}" for name, cycles in sorted(self.cycles.items(), key=lambda item: item[1]))
+        return f"{self.layer} {rows} x {columns}, {self.live} weights: {self.kernel} (estimated cycles: {others})"
+
+
+def choose(layer: DenseLayer, machine: Machine, kernels: Sequence[Kernel]) -> tuple[Kernel, Choice]:
+    """The cheapest kernel for ``layer``; of equally cheap ones, the first in the table."""
+    costs = {kernel.name: cost for kernel in kernels if (cost := kernel.cost(layer, machine)) is not None}
+    chosen = min((kernel for kernel in kernels if kernel.name in costs), key=lambda kernel: costs[kernel.name])
+    return chosen, Choice(layer.name, (layer.rows, layer.columns), layer.live, chosen.name, costs)

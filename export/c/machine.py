@@ -1,0 +1,99 @@
+"""What the generated code may count on: asked of the compiler itself, under the profile's own flags."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from ...errors import BadInput, MissingTool
+from ...targets.profile import Target
+from .toolchain import CompileError, Compiler, checked_flags, host_compiler, zig_compiler
+
+Accuracy = Literal["exact", "fast"]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """One kind of processor, as far as kernels differ on it."""
+
+    vector_floats: int = 1
+    """float32 lanes of a vector register; 1: none, or none worth using."""
+    fpu: bool = True
+    """float32 arithmetic in hardware; without it a multiply-add takes a hundred cycles or more."""
+    dsp: bool = False
+    """Armv7E-M and Armv8-M DSP: SMLAD, two 16-bit multiply-adds in one cycle."""
+    int8_dot: Literal["", "avx2", "vnni", "sdot"] = ""
+    """Instruction that multiplies and adds small integers: vpmaddwd, vpdpbusd, or Arm's sdot."""
+    accuracy: Accuracy = "exact"
+    """Variant of the activation functions: every function states its error bound beside its code."""
+
+    @property
+    def vectors(self) -> bool:
+        """Are there vector registers to fill?"""
+        return self.vector_floats > 1
+
+
+AVX512 = Machine(vector_floats=16, int8_dot="vnni")
+AVX2 = Machine(vector_floats=8, int8_dot="avx2")
+NEON = Machine(vector_floats=4, int8_dot="sdot")
+CORTEX_M4F = Machine(dsp=True)
+CORTEX_M0 = Machine(fpu=False)
+"""Machines with a name, for tests and for reading."""
+
+
+def machine_for(target: Target, compiler: Compiler | None = None) -> Machine:
+    """The machine that ``target``'s compiler flags describe.
+
+    Raises MissingTool without the target's compiler, BadInput for flags that a profile may not use.
+    """
+    if compiler is None:
+        compiler = host_compiler() if target.link.kind == "local" else zig_compiler()
+    flags = list(checked_flags(target))
+    if target.link.kind != "local":
+        flags = ["-target", target.compile.triple, f"-mcpu={target.compile.mcpu}", *flags]
+    try:
+        defined = macros(compiler, tuple(flags))
+    except CompileError as error:
+        raise BadInput(
+            f"target {target.name}, compile",
+            expected="a triple, an mcpu and flags that the compiler knows",
+            found=f"{target.compile.triple!r}, {target.compile.mcpu!r} and {' '.join(target.compile.flags)!r}",
+            repair=str(error).splitlines()[-1].strip(),
+        ) from error
+    return machine_of(defined, target.compile.accuracy)
+
+
+def machine_of(defined: frozenset[str], accuracy: Accuracy = "exact") -> Machine:
+    """The machine behind a compiler's predefined macros."""
+    dot: Literal["", "avx2", "vnni", "sdot"] = ""
+    if {"__AVX512VNNI__", "__AVX512VL__"} <= defined:
+        dot = "vnni"
+    elif "__AVX2__" in defined:
+        dot = "avx2"
+    elif "__ARM_FEATURE_DOTPROD" in defined:
+        dot = "sdot"
+    if "__AVX512F__" in defined:
+        lanes = 16
+    elif "__AVX__" in defined:
+        lanes = 8
+    elif defined & {"__x86_64__", "__aarch64__", "__ARM_NEON"}:
+        lanes = 4
+    else:
+        lanes = 1
+    microcontroller = lanes == 1
+    fpu = not microcontroller or bool(defined & {"__ARM_FP", "__riscv_flen", "__riscv_float_abi_single"})
+    return Machine(lanes, fpu, microcontroller and "__ARM_FEATURE_DSP" in defined, dot, accuracy)
+
+
+@lru_cache
+def macros(compiler: Compiler, flags: tuple[str, ...]) -> frozenset[str]:
+    """Names of what ``compiler`` predefines under ``flags``."""
+    with tempfile.TemporaryDirectory() as folder:
+        text = compiler.run([*flags, "-dM", "-E", "-x", "c", "-"], Path(folder))
+    names = frozenset(line.split()[1].partition("(")[0] for line in text.splitlines() if line.startswith("#define "))
+    if not names:
+        raise MissingTool(f"{compiler.version} does not say what it predefines (-dM -E); is it a C compiler?")
+    return names
