@@ -11,7 +11,7 @@ from string import Template
 import numpy as np
 
 from ...errors import Unsupported
-from .graph import Graph, Node
+from .graph import Graph, Kind, Node
 from .header import Header, harmless
 from .kernels import Choice
 from .machine import Machine
@@ -79,7 +79,8 @@ def generate(graph: Graph, machine: Machine, header: Header) -> Source:
     count = 1 if discrete else graph.outputs["action"]
     action_size = header.action_size or count
     # The arena of floats is always there, so that a policy without any is no special case.
-    arenas = {"float": 1} | {kind: size for kind, size in memory.arenas.items() if size}
+    arenas: dict[Kind, int] = {"float": 1}
+    arenas |= {kind: size for kind, size in memory.arenas.items() if size}
     arena_bytes = sum(size * BYTES[kind] for kind, size in arenas.items())
     values = {
         "provenance": harmless(header.provenance),
