@@ -1,0 +1,1 @@
+"""What benchmarks/boards.py compares on the virtual boards, one concept a file."""
