@@ -152,7 +152,7 @@ class StrippedImage:
         def on_read(_engine: Any, _kind: int, address: int, size: int, _value: int, _data: Any) -> None:
             seen[address - FLASH : address - FLASH + size] = True
 
-        survivors = [t for t in self.call_targets() if self._runs_long(t)]
+        survivors = [t for t in self.call_targets() if self._runs_long(t) and self.call(t, most)]
         hook = self.engine.hook_add(unicorn.UC_HOOK_MEM_READ, on_read, None, FLASH, FLASH + FLASH_BYTES - 1)
         self.engine.ctl_flush_tb()
         found: list[tuple[int, int]] = []

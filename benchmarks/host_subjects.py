@@ -1,0 +1,126 @@
+"""The policies of the host benchmark, and the folders in which every runtime finds them."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from pathlib import Path
+
+import numpy as np
+from peers.subject import ROWS, Subject
+
+from pilotfish.compress.passes import Context, apply
+from pilotfish.compress.prune import magnitude_masks
+from pilotfish.compress.quantize import QUANTIZE, Quantize
+from pilotfish.export.onnx import to_onnx
+from pilotfish.policy.bundle import Policy
+from pilotfish.policy.contract import Action, Contract, Observation
+from pilotfish.policy.golden import Golden
+from pilotfish.policy.layers import GRU, LAYERS, Activation, ActivationName, Layer, Linear, tensor_shapes
+from pilotfish.policy.reference import Reference
+
+SPARSITY = 0.95
+FLOAT_TOLERANCE = 1e-4
+"""Of the largest action: far above float32 rounding, far below what one wrong weight costs."""
+INT8_TOLERANCE = 0.15
+"""Of the largest action: two right int8 runtimes place their grids differently (a wrong scale costs more than 1)."""
+TITLES = {
+    "A": "17-64-64-6 tanh",
+    "B": "17-256-256-6 relu",
+    "C": "376-256-256-17 relu",
+    "D": "GRU 48→64→12",
+    "E": "A, 95 % of the weights zero",
+    "EB": "B, 95 % of the weights zero",
+    "F": "A, int8 weights and activations",
+}
+"""Name -> what it is. Weights are drawn at random: they cost what trained ones cost."""
+FLOAT_TWINS = {"F": "A"}
+
+
+def policies() -> dict[str, Policy]:
+    """Name -> policy, with a golden rollout."""
+    made = {
+        "A": _drawn("A", _mlp("tanh", 17, 64, 64, 6)),
+        "B": _drawn("B", _mlp("relu", 17, 256, 256, 6)),
+        "C": _drawn("C", _mlp("relu", 376, 256, 256, 17)),
+        "D": _drawn("D", [GRU("cell", 48, 64), Linear("head", 64, 12)]),
+    }
+    made["E"], made["EB"] = _pruned("E", made["A"]), _pruned("EB", made["B"])
+    made["F"] = _quantized("F", made["A"])
+    return made
+
+
+def write_subject(name: str, policy: Policy, root: Path) -> Subject:
+    """ROOT/NAME: the bundle, the ONNX file, weights, observations and what float64 answers to them."""
+    import onnx
+
+    folder = root / name
+    folder.mkdir(parents=True)
+    policy.save(folder / "subject.policy")
+    onnx.save(to_onnx(policy), str(folder / "policy.onnx"))
+    observations = _observations(policy)
+    reference = Reference(policy, np.float64)
+    expected = np.stack([reference.act(row) for row in observations])
+    share = INT8_TOLERANCE if policy.precision == "int8" else FLOAT_TOLERANCE
+    subject = Subject(
+        name=name,
+        title=TITLES[name],
+        folder=folder,
+        layers=tuple(LAYERS.dump_python(policy.layers, mode="json")),
+        weights=dict(policy.weights),
+        state=tuple((tensor.name, tensor.size) for tensor in policy.contract.state),
+        observations=observations,
+        expected=expected,
+        tolerance=share * float(np.abs(expected).max()),
+        float_twin=FLOAT_TWINS.get(name, ""),
+    )
+    subject.save()
+    return subject
+
+
+def _mlp(function: ActivationName, *sizes: int) -> list[Layer]:
+    layers: list[Layer] = []
+    for index, (a, b) in enumerate(itertools.pairwise(sizes)):
+        layers += [Linear(f"fc{index}", a, b), Activation(function)]
+    return layers[:-1]
+
+
+def _drawn(name: str, layers: list[Layer]) -> Policy:
+    rng = np.random.default_rng(0)
+    weights: dict[str, np.ndarray] = {}
+    for layer in layers:
+        for tensor, (shape, dtype) in tensor_shapes(layer).items():
+            # Biases small, rows of unit gain: values stay where tanh bends, as in a trained policy.
+            gain = 1 / np.sqrt(shape[-1]) if len(shape) == 2 else 0.1
+            weights[tensor] = (rng.normal(size=shape) * gain).astype(dtype)
+    ins = layers[0].in_size  # type: ignore[union-attr]
+    outs = layers[-1].out_size  # type: ignore[union-attr]
+    return _with_golden(Policy(name, Contract(Observation(ins), Action("continuous", outs)), tuple(layers), weights))
+
+
+def _pruned(name: str, policy: Policy) -> Policy:
+    matrices = [tensor for tensor, value in policy.weights.items() if value.ndim == 2]
+    masks = magnitude_masks(policy.weights, matrices, SPARSITY, "layer")
+    return _with_golden(policy.replace(name=name, weights=policy.weights | {m: policy.weights[m] * masks[m] for m in matrices}))
+
+
+def _quantized(name: str, policy: Policy) -> Policy:
+    """By Pilotfish's own pass, calibrated on the observations that are timed: they stand for its environment here."""
+    golden = policy.golden
+    assert golden is not None, "every policy here has one"
+    teacher = policy.replace(golden=dataclasses.replace(golden, source="environment"))
+    return _with_golden(apply(teacher, QUANTIZE, Quantize(), Context(teacher)).replace(name=name))
+
+
+def _observations(policy: Policy) -> np.ndarray:
+    return np.random.default_rng(1).normal(size=(ROWS, policy.contract.observation.size)).astype(np.float32)
+
+
+def _with_golden(policy: Policy) -> Policy:
+    reference, observations = Reference(policy), _observations(policy)
+    states, actions = [], []
+    for row in observations:
+        states.append(reference.state.astype(np.float32))
+        actions.append(reference.act(row).astype(np.float32))
+    golden = Golden(observations, np.stack(actions), np.stack(states), np.arange(ROWS) == 0, "random observations")
+    return policy.replace(golden=golden)
