@@ -1,4 +1,4 @@
-"""policy.c -> firmware.elf for a Cortex-M board, with Zig's clang; the image is checked against the board's memory."""
+"""policy.c -> firmware.elf for a board, with Zig's clang; the image is checked against the board's memory."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ...errors import BadInput, Unsupported
 from ...targets.profile import Target
+from ...targets.virtual.isa import ISAS
 from .toolchain import BASE_FLAGS, CompileError, Compiler, checked_flags, zig_compiler
 
 STACK_RESERVE_BYTES = 2048
@@ -22,10 +23,11 @@ def build_firmware(folder: Path, target: Target, compiler: Compiler | None = Non
     Raises BadInput with the numbers if it does not fit; MissingTool without Zig.
     """
     triple, mcpu = target.compile.triple, target.compile.mcpu
-    if not triple.startswith("thumb") or not mcpu:
+    known = tuple(start for isa in ISAS.values() for start in isa.triples)
+    if not triple.startswith(known) or not mcpu:
         raise Unsupported(
             f"target {target.name}, compile",
-            expected='a Cortex-M: triple "thumb-freestanding-eabi" or "-eabihf", and an mcpu such as "cortex_m4"',
+            expected=f'a triple that begins with {" or ".join(known)}, and an mcpu such as "cortex_m4"',
             found=f"{triple!r} and {mcpu!r}",
         )
     compiler = compiler or zig_compiler()
@@ -79,12 +81,19 @@ def memory_map(target: Target) -> dict[str, str]:
 
 
 def image_sizes(elf: bytes, target: Target) -> tuple[int, int]:
-    """(flash, static RAM) in bytes from the program headers of a 32-bit little-endian ELF file just linked."""
+    """(flash, static RAM) in bytes from the program headers of a little-endian ELF file just linked."""
     memory = target.memory
-    offset, size, count = struct.unpack_from("<I", elf, 28)[0], *struct.unpack_from("<HH", elf, 42)
+    wide = elf[4] == 2
+    offset = struct.unpack_from("<Q" if wide else "<I", elf, 32 if wide else 28)[0]
+    size, count = struct.unpack_from("<HH", elf, 54 if wide else 42)
     flash = ram = 0
     for index in range(count):
-        kind, _, address, _, in_file, in_memory, _, _ = struct.unpack_from("<8I", elf, offset + index * size)
+        at = offset + index * size
+        # Elf64_Phdr: type, flags, offset, vaddr, paddr, filesz, memsz. Elf32_Phdr: type, offset, vaddr, paddr, filesz, memsz.
+        if wide:
+            kind, _, _, address, _, in_file, in_memory = struct.unpack_from("<2I5Q", elf, at)
+        else:
+            kind, _, address, _, in_file, in_memory = struct.unpack_from("<6I", elf, at)
         if kind != 1:  # PT_LOAD
             continue
         flash += in_file

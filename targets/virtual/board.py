@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from ...errors import BadInput
 from ..profile import Target
+from .cores import find_core
 from .cycles import find_table
 from .image import read_image
 from .machine import PAINT, Machine
@@ -76,7 +77,7 @@ class VirtualBoard:
     def __init__(self, elf: Path, target: Target) -> None:
         self.target = target
         self._table = find_table(target.cost.table) if target.cost and target.cost.table else None
-        image = read_image(Path(elf), target.memory)
+        image = read_image(Path(elf), target.memory, find_core(target.cpu.core).isa)
         self.flash_bytes, self.ram_static_bytes = image.flash_bytes, image.ram_static_bytes
         self._machine = Machine(image, target)
         self.sizes = self._read_sizes()

@@ -1,11 +1,27 @@
-"""The processor cores that a virtual board can stand for: one line each."""
+"""The processor cores that a virtual board can stand for: one entry each."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ...errors import Unsupported
 from ..profile import near
+from .decode import Instruction
+from .isa import ISAS, Isa
+from .isa.riscv32 import is_atomic, is_double
+
+_DSP = re.compile(
+    r"(smla|smul|smuad|smusd|smls|smm|pkh|sel|usad|umaal|qd?add|qd?sub|[su]sat16|[su]xta?b16|[su]xta[bh]"
+    r"|(sh|uh|uq|[suq])(add|sub)(8|16)|(sh|uh|uq|[suq])(asx|sax)).*"
+)
+
+
+def is_dsp(instruction: Instruction) -> bool:
+    """Of the DSP extension of Armv7E-M (Armv7-M ARM, A5: instructions that Armv7-M lacks; the list is from memory)?"""
+    # SMULL, SMLAL and UMLAL are Armv7-M's own.
+    return instruction.name not in ("smull", "smlal") and _DSP.fullmatch(instruction.name) is not None
 
 
 @dataclass(frozen=True)
@@ -14,25 +30,47 @@ class Core:
 
     name: str
     unicorn_model: str
-    """Name of a constant in unicorn.arm_const."""
+    """Name of a constant in the unicorn module of its instruction set."""
     mcpu: tuple[str, ...]
-    """Values of -mcpu whose code it runs."""
+    """Values of -mcpu (up to the first +) whose code it runs."""
     fpu: bool
-    """Has the model floating-point registers?"""
+    """Has the core floating-point registers?"""
+    isa_name: str = "thumb"
+    """Its instruction set; see :mod:`pilotfish.targets.virtual.isa`."""
+    lacks: tuple[str, Callable[[Instruction], bool]] | None = None
+    """What the core lacks and the emulator's model nevertheless executes: (its name, is an instruction of it?). Found and
+    refused when code is profiled."""
+
+    @property
+    def isa(self) -> Isa:
+        """Its instruction set."""
+        return ISAS[self.isa_name]
 
 
-# UC_MODE_MCLASS would silently force the Cortex-M33 for all of them (unicorn qemu/target/arm/cpu.c, cpu_arm_init):
-# the board asks for a model by name instead, and then each model rejects what its core lacks.
+# Each model of the emulator rejects what its core lacks, but for what is named in ``lacks`` (each claim is tested).
 CORES: dict[str, Core] = {
     core.name: core
     for core in (
         Core("cortex-m0", "UC_CPU_ARM_CORTEX_M0", ("cortex_m0",), fpu=False),
         # ARMv6-M like the M0: the same instructions, another pipeline, so another cost table.
         Core("cortex-m0plus", "UC_CPU_ARM_CORTEX_M0", ("cortex_m0plus", "cortex_m0"), fpu=False),
-        Core("cortex-m3", "UC_CPU_ARM_CORTEX_M3", ("cortex_m3",), fpu=False),
+        Core(
+            "cortex-m3",
+            "UC_CPU_ARM_CORTEX_M3",
+            ("cortex_m3",),
+            fpu=False,
+            lacks=("the DSP extension, which a Cortex-M4 has", is_dsp),
+        ),
         Core("cortex-m4", "UC_CPU_ARM_CORTEX_M4", ("cortex_m4",), fpu=True),
         Core("cortex-m7", "UC_CPU_ARM_CORTEX_M7", ("cortex_m7", "cortex_m4"), fpu=True),
         Core("cortex-m33", "UC_CPU_ARM_CORTEX_M33", ("cortex_m33",), fpu=True),
+        # The nearest models: an E31 is RV32IMAC, a U34 is RV32IMAFDC.
+        Core("rv32imc", "UC_CPU_RISCV32_SIFIVE_E31", ("generic_rv32",), False, "riscv32", ("atomic instructions", is_atomic)),
+        Core("rv32imafc", "UC_CPU_RISCV32_SIFIVE_U34", ("generic_rv32",), True, "riscv32", ("double precision", is_double)),
+        Core("cortex-a53", "UC_CPU_ARM64_A53", ("cortex_a53",), True, "aarch64"),
+        Core("cortex-a72", "UC_CPU_ARM64_A72", ("cortex_a72", "cortex_a53"), True, "aarch64"),
+        # The emulator has no A76: its MAX model runs Armv8.2 code, and whatever newer code there were.
+        Core("cortex-a76", "UC_CPU_ARM64_MAX", ("cortex_a76", "cortex_a72", "cortex_a53"), True, "aarch64"),
     )
 }
 

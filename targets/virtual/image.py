@@ -9,14 +9,13 @@ from typing import Any
 
 from ...errors import BadInput, require
 from ..profile import Memory
+from .isa import ISAS, Isa
 
 MAX_FILE_BYTES = 64 << 20
 """No firmware of a microcontroller is larger; a larger file is refused before it is read."""
 MAX_SEGMENTS = 64
 MAX_SECTIONS = 4096
 MAX_SYMBOLS = 100_000
-EM_ARM = 40
-"""Machine number of 32-bit Arm (ELF for the Arm Architecture, table 4-3)."""
 
 
 @dataclass(frozen=True)
@@ -72,10 +71,10 @@ class Image:
         return f"{best.name}+{address - best.address:#x}"
 
 
-def read_image(path: Path, memory: Memory) -> Image:
-    """Read the ELF file at ``path`` for a board with ``memory``; executes nothing.
+def read_image(path: Path, memory: Memory, isa: Isa = ISAS["thumb"]) -> Image:
+    """Read the ELF file at ``path`` for a board with ``memory`` and a core of ``isa``; executes nothing.
 
-    Raises BadInput, in one line, for anything but a 32-bit little-endian Arm executable whose segments fit.
+    Raises BadInput, in one line, for anything but a little-endian executable of that instruction set whose segments fit.
     """
     if not path.is_file():
         raise BadInput(path, expected="a firmware ELF file", found="a folder" if path.is_dir() else "no such file")
@@ -83,7 +82,7 @@ def read_image(path: Path, memory: Memory) -> Image:
     if size > MAX_FILE_BYTES:
         raise BadInput(path, expected=f"a firmware ELF file of at most {MAX_FILE_BYTES >> 20} MiB", found=f"{size:,} bytes")
     data = path.read_bytes()
-    _check_header(path, data)
+    _check_header(path, data, isa)
     try:
         segments, symbols, entry = _parse(path, data)
     except _broken_elf_errors() as error:
@@ -91,23 +90,31 @@ def read_image(path: Path, memory: Memory) -> Image:
     return _placed(path, memory, segments, symbols, entry)
 
 
-def _check_header(path: Path, data: bytes) -> None:
+def _check_header(path: Path, data: bytes, isa: Isa) -> None:
     """Magic, class, byte order, type, machine and table sizes, before any parser walks the file."""
+    wide = isa.bits == 64
     if data[:4] != b"\x7fELF":
         raise BadInput(path, expected="a firmware ELF file", found=f"the first bytes {data[:4]!r}")
-    if len(data) < 52:
+    if len(data) < (64 if wide else 52):
         raise _damaged(path, f"only {len(data)} bytes")
-    if data[4] != 1 or data[5] != 1:
+    if data[4] != (2 if wide else 1) or data[5] != 1:
         bits, order = {1: "32", 2: "64"}.get(data[4], "?"), {1: "little", 2: "big"}.get(data[5], "?")
-        raise BadInput(path, expected="a 32-bit little-endian ELF file", found=f"{bits}-bit {order}-endian")
+        raise BadInput(path, expected=f"a {isa.bits}-bit little-endian ELF file", found=f"{bits}-bit {order}-endian")
     kind, machine = struct.unpack_from("<HH", data, 16)
-    if machine != EM_ARM:
-        raise BadInput(path, expected=f"code for Arm (ELF machine {EM_ARM})", found=f"machine {machine}")
+    if machine != isa.elf_machine:
+        other = next((known.name for known in ISAS.values() if known.elf_machine == machine), "unknown")
+        raise BadInput(
+            path, expected=f"code for {isa.name} (ELF machine {isa.elf_machine})", found=f"machine {machine} ({other})"
+        )
     if kind != 2:
         raise BadInput(path, expected="a linked executable (ELF type 2)", found=f"type {kind}")
-    phoff, shoff = struct.unpack_from("<II", data, 28)
-    _, phentsize, phnum, shentsize, shnum, _ = struct.unpack_from("<HHHHHH", data, 40)
-    tables = ((phoff, phentsize, phnum, 32, MAX_SEGMENTS, "program"), (shoff, shentsize, shnum, 40, MAX_SECTIONS, "section"))
+    phoff, shoff = struct.unpack_from("<QQ" if wide else "<II", data, 32 if wide else 28)
+    _, phentsize, phnum, shentsize, shnum, _ = struct.unpack_from("<HHHHHH", data, 52 if wide else 40)
+    sizes = (56, 64) if wide else (32, 40)  # Elf64_Phdr, Elf64_Shdr; Elf32_Phdr, Elf32_Shdr
+    tables = (
+        (phoff, phentsize, phnum, sizes[0], MAX_SEGMENTS, "program"),
+        (shoff, shentsize, shnum, sizes[1], MAX_SECTIONS, "section"),
+    )
     for offset, entry_bytes, number, right, most, what in tables:
         if number == 0 or number > most or entry_bytes != right or offset + number * entry_bytes > len(data):
             raise _damaged(path, f"{number} {what} headers of {entry_bytes} bytes at {offset:#x} in {len(data):,} bytes")
@@ -137,8 +144,8 @@ def _parse(path: Path, data: bytes) -> tuple[list[Segment], dict[str, Symbol], i
     for index in range(count):
         symbol = table.get_symbol(index)
         if symbol.name and not symbol.name.startswith("$") and symbol["st_shndx"] != "SHN_UNDEF":
-            thumb = symbol["st_info"]["type"] == "STT_FUNC"
-            address = symbol["st_value"] & ~1 if thumb else symbol["st_value"]
+            code = symbol["st_info"]["type"] == "STT_FUNC"  # Thumb functions have bit 0 set
+            address = symbol["st_value"] & ~1 if code else symbol["st_value"]
             symbols[symbol.name] = Symbol(symbol.name, address, symbol["st_size"])
     return segments, symbols, elf.header["e_entry"]
 

@@ -16,13 +16,11 @@ IDLE = "pilotfish_idle"
 """Where the firmware waits once it has started."""
 MAX_INSTRUCTIONS = 200_000_000
 """A call that has not returned by then never will: seconds of board time."""
-PAGE = 1024
-"""Granularity of the emulator's memory map for Arm."""
 PAD = 0x1FFFF000
 """Where calls return to. It must be executable in Arm's default memory map (the top of the code region is), and
 neither the null page nor an EXC_RETURN value, which would hide mistakes."""
-SYSTEM_CONTROL_SPACE = 0xE000E000
-"""Firmware enables the FPU there (CPACR); plain memory on the virtual board."""
+MAX_ADDRESS = 0xE0000000
+"""Memory ends below it: Arm keeps its system registers there, and 32 bits end soon after."""
 PAINT = 0xA5
 """RAM starts filled with this: firmware that forgets to initialize it is found out, and so is the stack's depth."""
 GUARD_BYTES = 32
@@ -34,18 +32,21 @@ class Machine:
 
     def __init__(self, image: Image, target: Target) -> None:
         self._unicorn: Any = require("unicorn", "emulate")
-        self._arm: Any = require("unicorn.arm_const", "emulate")
         self.image, self.target = image, target
         self.core = find_core(target.cpu.core)
+        self.isa = isa = self.core.isa
+        constants = require(isa.constants, "emulate")
+        names = (isa.stack_register, isa.link_register, isa.program_counter, self.core.unicorn_model)
+        self._sp, self._link, self._pc, self._model = (getattr(constants, name) for name in names)
         memory = target.memory
         for name, size, origin in (
             ("flash", memory.flash_bytes, memory.flash_origin),
             ("ram", memory.ram_bytes, memory.ram_origin),
         ):
-            if size is None or size % PAGE or origin % PAGE or origin + size > SYSTEM_CONTROL_SPACE or size > 256 << 20:
+            if size is None or size % isa.page or origin % isa.page or origin + size > MAX_ADDRESS or size > 256 << 20:
                 raise BadInput(
                     f"target {target.name}, memory.{name}_bytes and memory.{name}_origin",
-                    expected=f"multiples of {PAGE} bytes, at most 256 MiB, below {SYSTEM_CONTROL_SPACE:#x}",
+                    expected=f"multiples of {isa.page} bytes, at most 256 MiB, below {MAX_ADDRESS:#x}",
                     found=f"{size} bytes at {origin:#x}",
                 )
         assert memory.flash_bytes is not None and memory.ram_bytes is not None  # checked above; for the type checker
@@ -57,14 +58,14 @@ class Machine:
         self._crashed: BaseException | None = None
         self._bad_access: tuple[int, int] | None = None
         self.engine: Any = self._build()
-        self.stack_top = 0
         self.stack_floor = 0
+        self.call_stack = 0
         self.boot()
 
     def _build(self) -> Any:
-        u, arm = self._unicorn, self._arm
-        engine = u.Uc(u.UC_ARCH_ARM, u.UC_MODE_THUMB)
-        engine.ctl_set_cpu_model(getattr(arm, self.core.unicorn_model))
+        u = self._unicorn
+        engine = u.Uc(getattr(u, self.isa.arch), getattr(u, self.isa.mode))
+        engine.ctl_set_cpu_model(self._model)
         # The default code buffer reserves 1 GiB of address space for every board.
         engine.ctl_set_tcg_buffer_size(16 << 20)
         try:
@@ -72,8 +73,9 @@ class Machine:
             engine.mem_map_ptr(
                 self.ram_start, self.ram_stop - self.ram_start, u.UC_PROT_READ | u.UC_PROT_WRITE, self.ram.ctypes.data
             )
-            engine.mem_map(SYSTEM_CONTROL_SPACE, 4096, u.UC_PROT_READ | u.UC_PROT_WRITE)
-            engine.mem_map(PAD, PAGE, u.UC_PROT_READ | u.UC_PROT_EXEC)
+            for page in self.isa.devices:
+                engine.mem_map(page, 4096, u.UC_PROT_READ | u.UC_PROT_WRITE)
+            engine.mem_map(PAD, self.isa.page, u.UC_PROT_READ | u.UC_PROT_EXEC)
         except u.UcError as error:
             raise BadInput(
                 f"target {self.target.name}, memory",
@@ -90,27 +92,12 @@ class Machine:
         return False
 
     def boot(self) -> None:
-        """Power on: RAM holds garbage, the vector table gives stack and entry, the firmware runs until it idles."""
+        """Power on: RAM holds garbage, the firmware starts as its core starts it, and runs until it idles."""
         if self.engine is None:
             raise Unreachable("the virtual board is closed")
         self._crashed = None
         self.ram[:] = PAINT
-        stack, entry = (int.from_bytes(self.engine.mem_read(self.flash_start + at, 4), "little") for at in (0, 4))
-        if not (self.ram_start < stack <= self.ram_stop) or stack % 8:
-            raise BadInput(
-                self.image.path,
-                expected=f"a stack in RAM ({self.ram_start:#x} to {self.ram_stop:#x}), aligned to 8",
-                found=f"{stack:#010x} as the first word of flash",
-                repair="The vector table must come first in flash",
-            )
-        if not (entry & 1 and self.flash_start <= entry < self.flash_stop):
-            raise BadInput(
-                self.image.path,
-                expected="a Thumb reset handler in flash",
-                found=f"{entry:#010x} as the second word of flash",
-                repair="The vector table must come first in flash",
-            )
-        self.stack_top = stack
+        stack, entry = self._start()
         # Everything static below the stack bounds it; without any, the start of RAM does.
         self.stack_floor = max((stop for _, stop in self.image.static_ranges if stop <= stack), default=self.ram_start)
         if stack - self.stack_floor < 2 * GUARD_BYTES:
@@ -120,13 +107,41 @@ class Machine:
                 found=f"{stack - self.stack_floor} bytes left by {self.image.ram_static_bytes:,} bytes of static data",
                 repair="Use a smaller policy or a board with more RAM",
             )
-        arm = self._arm
-        self.engine.reg_write(arm.UC_ARM_REG_SP, stack)
-        self.engine.reg_write(arm.UC_ARM_REG_LR, 0xFFFFFFFF)
+        self.engine.reg_write(self._sp, stack)
+        self.engine.reg_write(self._link, 0xFFFFFFFF)
         self._run(entry, self.image.symbol(IDLE).address)
+        self.call_stack = self.engine.reg_read(self._sp)
+        if not (self.stack_floor + GUARD_BYTES <= self.call_stack <= self.ram_stop) or self.call_stack % self.isa.stack_alignment:
+            raise BadInput(
+                self.image.path,
+                expected=f"a stack in RAM, above {self.stack_floor:#x} and aligned to {self.isa.stack_alignment}, once it idles",
+                found=f"the stack pointer {self.call_stack:#x}",
+            )
         self._guard = self.ram[self.stack_floor - self.ram_start :][:GUARD_BYTES]
         self._guard_words = self._guard.tobytes()
-        self.call_stack = self.engine.reg_read(arm.UC_ARM_REG_SP)
+
+    def _start(self) -> tuple[int, int]:
+        """(stack pointer, entry) at power on: from the vector table, or the ELF entry, which sets the stack pointer itself."""
+        if not self.isa.vector_table:
+            if not self.flash_start <= self.image.entry < self.flash_stop:
+                raise BadInput(self.image.path, expected="an entry point in flash", found=f"{self.image.entry:#010x}")
+            return self.ram_stop & -self.isa.stack_alignment, self.image.entry
+        stack, entry = (int.from_bytes(self.engine.mem_read(self.flash_start + at, 4), "little") for at in (0, 4))
+        if not (self.ram_start < stack <= self.ram_stop) or stack % self.isa.stack_alignment:
+            raise BadInput(
+                self.image.path,
+                expected=f"a stack in RAM ({self.ram_start:#x} to {self.ram_stop:#x}), aligned to {self.isa.stack_alignment}",
+                found=f"{stack:#010x} as the first word of flash",
+                repair="The vector table must come first in flash",
+            )
+        if not (entry & self.isa.code_bit and self.flash_start <= entry < self.flash_stop):
+            raise BadInput(
+                self.image.path,
+                expected="a Thumb reset handler in flash",
+                found=f"{entry:#010x} as the second word of flash",
+                repair="The vector table must come first in flash",
+            )
+        return stack, entry
 
     def view(self, name: str, dtype: str, count: int) -> np.ndarray[Any, Any]:
         """The variable ``name`` in RAM as a live numpy array of ``count`` values."""
@@ -149,19 +164,18 @@ class Machine:
         if self._crashed is not None:
             state = "has crashed; reset it first" if self.engine is not None else "is closed"
             raise Unreachable(f"the virtual board {state}") from self._crashed
-        self.engine.reg_write(self._arm.UC_ARM_REG_LR, PAD | 1)
-        self._run(address | 1, PAD)
+        self.engine.reg_write(self._link, PAD | self.isa.code_bit)
+        self._run(address | self.isa.code_bit, PAD)
         if self._guard.tobytes() != self._guard_words:
             self._fail(self._out_of_memory("its stack ran into its static data"))
 
     def _run(self, start: int, until: int) -> None:
-        arm = self._arm
         try:
             # No timeout=: it costs a thread per call. count= is nearly free, but returns silently.
             self.engine.emu_start(start, until, 0, MAX_INSTRUCTIONS)
         except self._unicorn.UcError as error:
             self._fail(self._explain(error))
-        where = self.engine.reg_read(arm.UC_ARM_REG_PC) & ~1
+        where = self.engine.reg_read(self._pc) & ~1
         if where != until:
             self._fail(
                 Unreachable(
@@ -191,8 +205,8 @@ class Machine:
     def _explain(self, error: Any) -> Exception:
         """A fault of the core, in words."""
         u, path = self._unicorn, self.image.path
-        pc = self.engine.reg_read(self._arm.UC_ARM_REG_PC) & ~1
-        stack = self.engine.reg_read(self._arm.UC_ARM_REG_SP)
+        pc = self.engine.reg_read(self._pc) & ~1
+        stack = self.engine.reg_read(self._sp)
         where = self.image.name_at(pc)
         address = self._bad_access[0] if self._bad_access else None
         at = f" {address:#010x}" if address is not None else ""
@@ -218,7 +232,7 @@ class Machine:
             return BadInput(
                 path,
                 expected="a program that raises no exception",
-                found=f"one in {where} (SVC, BKPT, or an unaligned or coprocessor access that a {self.core.name} refuses)",
+                found=f"one in {where}, on a {self.core.name} ({self.isa.exceptions})",
             )
         return Unreachable(f"{path}: the virtual board stopped in {where}: {error}")
 

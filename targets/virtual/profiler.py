@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ...errors import BadInput
 from ..profile import Cost
 from .cycles import CostTable, Cycles, block_cost
-from .decode import Decoder, Instruction
+from .decode import Instruction
 from .flash import code_stalls, data_stalls
 from .machine import Machine
 
@@ -37,7 +38,7 @@ class Profiler:
 
     def __init__(self, machine: Machine, table: CostTable | None, cost: Cost | None) -> None:
         self._machine, self._table, self._cost = machine, table, cost
-        self._decoder = Decoder()
+        self._decoder = machine.isa.decoder()
         self._decoded: dict[int, tuple[Instruction, ...]] = {}
         self._edges: dict[tuple[int | None, int, bool], Cycles] = {}
         self._lines: dict[int, tuple[tuple[int, int], ...]] = {}
@@ -91,8 +92,23 @@ class Profiler:
     def _block(self, key: int) -> tuple[Instruction, ...]:
         if key not in self._decoded:
             address, size = key >> SIZE_BITS, key & SIZE_MASK
-            self._decoded[key] = self._decoder.block(self._machine.read(address, size), address)
+            self._decoded[key] = self._checked(self._decoder.block(self._machine.read(address, size), address))
         return self._decoded[key]
+
+    def _checked(self, block: tuple[Instruction, ...]) -> tuple[Instruction, ...]:
+        """``block``, if the core has all of its instructions: the emulator's model may be a larger one."""
+        core = self._machine.core
+        if core.lacks is not None:
+            for instruction in block:
+                if core.lacks[1](instruction):
+                    image = self._machine.image
+                    raise BadInput(
+                        image.path,
+                        expected=f"instructions that a {core.name} has",
+                        found=f"{instruction.text!r} in {image.name_at(instruction.address)}: it lacks {core.lacks[0]}",
+                        repair=f"Compile for -mcpu={core.mcpu[0]}",
+                    )
+        return block
 
     def _cycles(self, blocks: npt.NDArray[np.uint64], order: npt.NDArray[np.intp]) -> Cycles:
         """Sum over the edges: what a block costs depends on the one before it and on whether it branches away."""
