@@ -103,7 +103,7 @@ def _elementwise(layer: Layer, x: np.ndarray) -> np.ndarray:
     if isinstance(layer, Clip):
         return np.clip(x, layer.low, layer.high)
     assert isinstance(layer, Quantize)
-    return (np.clip(np.round(x / layer.scale) + layer.zero_point, -128, 127) - layer.zero_point) * layer.scale
+    return (np.clip(np.round(x / layer.scale) + layer.zero_point, layer.low, layer.high) - layer.zero_point) * layer.scale
 
 
 def _changed_function(before: Policy, result: PassResult, _: Trim) -> str:

@@ -152,6 +152,12 @@ class _Graph:
                 return self.node("Add", [self.node("Mul", [x, scale], f"{name}_scaled"), offset], name)
             case Clip():
                 return self.clip(x, layer.low, layer.high, name)
+            case Quantize(bits=16):
+                # Opset 17 has no 16-bit QuantizeLinear: the same rounding, in float32 operators that every back-end has.
+                scale = self.constant(f"{name}_scale", np.asarray(layer.scale, np.float32))
+                rounded = self.node("Round", [self.node("Div", [x, scale], f"{name}_steps")], f"{name}_rounded")
+                limits = layer.low - layer.zero_point, layer.high - layer.zero_point
+                return self.node("Mul", [self.clip(rounded, *limits, f"{name}_int16"), scale], name)
             case Quantize():
                 scale = self.constant(f"{name}_scale", np.asarray(layer.scale, np.float32))
                 zero = self.constant(f"{name}_zero", np.asarray(layer.zero_point, np.int8))

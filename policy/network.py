@@ -144,8 +144,8 @@ class Network(nn.Module):
                     x = x.clamp(low, high)
                 case Quantize(scale=scale, zero_point=zero):
                     step = float(np.float32(scale))
-                    grid = ((torch.round(x / step) + zero).clamp(-128, 127) - zero) * step
-                    inside = x.clamp((-128 - zero) * step, (127 - zero) * step)
+                    grid = ((torch.round(x / step) + zero).clamp(layer.low, layer.high) - zero) * step
+                    inside = x.clamp((layer.low - zero) * step, (layer.high - zero) * step)
                     x = _straight_through(grid, inside)
                 case GRU(name=name):
                     x = self._gru(name, x, left.pop(0))

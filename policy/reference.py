@@ -122,7 +122,7 @@ class Reference:
                 return np.clip(x, self.dtype(low), self.dtype(high))
             case Quantize(scale=scale, zero_point=zero):
                 step = self.dtype(np.float32(scale))
-                return (np.clip(np.round(x / step) + zero, -128, 127) - zero).astype(self.dtype) * step
+                return (np.clip(np.round(x / step) + zero, layer.low, layer.high) - zero).astype(self.dtype) * step
             case GRU(name=name):
                 return self._gru(name, x)
             case LSTM(name=name):

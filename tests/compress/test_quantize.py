@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from pilotfish.compress import Context, apply
 from pilotfish.compress.activations import layer_inputs
 from pilotfish.compress.matrices import dense
-from pilotfish.compress.quantize import QUANTIZE, Quantize, activation_grid, quantized_rows
+from pilotfish.compress.quantize import QUANTIZE, Quantize, _whole, activation_grid, quantized_rows
 from pilotfish.errors import BadInput
+from pilotfish.policy.layers import Activation
 from pilotfish.policy.network import TorchPolicy, int8_rows
 from pilotfish.policy.reference import Reference
 
@@ -47,6 +48,7 @@ def test_layers_scales_and_records(make):
     policy = make()
     small = apply(policy, QUANTIZE, Quantize(), Context(policy))
     assert [layer.kind for layer in small.layers] == [
+        "quantize",
         "linear",
         "activation",
         "quantize",
@@ -58,14 +60,14 @@ def test_layers_scales_and_records(make):
     assert small.precision == "int8"
     assert small.weight_bytes < 0.5 * policy.weight_bytes
     changed = small.contract.provenance.passes[-1].changed
-    assert set(changed["activations"]) == {"fc1", "fc2"}
+    assert {name: grid["bits"] for name, grid in changed["activations"].items()} == {"fc0": 16, "fc1": 8, "fc2": 8}
     assert max(changed["weight_error"].values()) < 0.01
     for obs in policy.golden.obs[::20]:
         np.testing.assert_allclose(Reference(small).act(obs), Reference(policy).act(obs), atol=0.1)
 
 
 @pytest.mark.parametrize("cell", [False, True])
-@pytest.mark.parametrize("quantize_input", [False, True])
+@pytest.mark.parametrize("quantize_input", ["int16", "int8", "float", False, True])
 def test_the_torch_twin_agrees(make, cell, quantize_input):
     policy = make((5, 8, 8, 2), cell=cell)
     small = apply(policy, QUANTIZE, Quantize(quantize_input=quantize_input), Context(policy))
@@ -82,9 +84,28 @@ def test_the_torch_twin_agrees(make, cell, quantize_input):
 def test_ranges_come_from_the_recorded_rollout(make):
     policy = make()
     inputs = layer_inputs(policy, policy.golden, {2})[2]
-    small = apply(policy, QUANTIZE, Quantize(calibration="minmax"), Context(policy))
+    small = apply(policy, QUANTIZE, Quantize(calibration="minmax", quantize_input="float"), Context(policy))
     grid = small.layers[2]
     assert grid.scale == pytest.approx((max(inputs.max(), 0) - min(inputs.min(), 0)) / 255, rel=1e-5)
+
+
+def test_the_input_grid_reaches_past_what_was_recorded_or_to_the_clip(make):
+    policy = make()
+    grid = apply(policy, QUANTIZE, Quantize(), Context(policy)).layers[0]
+    seen = np.abs(layer_inputs(policy, policy.golden, {0})[0]).max()
+    clip = policy.contract.observation.normalizer and policy.contract.observation.normalizer.clip
+    assert grid.bits == 16
+    assert grid.zero_point == 0
+    assert grid.scale * 32767 == pytest.approx(min(8 * seen, clip or np.inf), rel=1e-5)
+
+
+def test_a_bounded_function_keeps_its_whole_range_where_it_is_nearly_filled():
+    tanh, relu = Activation("tanh"), Activation("relu")
+    assert _whole(tanh, -0.97, 0.99) == (-1, 1)
+    assert _whole(tanh, -0.3, 0.99) == (-0.3, 0.99)
+    assert _whole(Activation("sigmoid"), 0.1, 0.95) == (0, 1)
+    assert _whole(relu, -0.97, 0.99) == (-0.97, 0.99)
+    assert _whole(None, -0.97, 0.99) == (-0.97, 0.99)
 
 
 @pytest.mark.parametrize("source", ["random observations", ""])

@@ -24,7 +24,7 @@ OPERATORS: dict[str, type[Operator]] = {
 }
 """Operator (as in ONNX, and FakeQuantize) -> the class that reads and prints it."""
 
-READ_ONLY = ("QuantizeLinear", "DequantizeLinear", "Constant", "Gemm", "MatMul")
+READ_ONLY = ("QuantizeLinear", "DequantizeLinear", "Constant", "Gemm", "MatMul", "Round")
 """Operators that the reader and the rewrites turn into constants, FakeQuantize and Dense."""
 
 __all__ = ["OPERATORS", "READ_ONLY", "Operator", "Scope", "number"]
