@@ -1,57 +1,118 @@
-"""An artifact's shared library, policy.so, through ctypes with every pointer bound once (about 1 us per call).
+"""An artifact's shared library, policy.so: called through the CPython extension beside it, else through ctypes.
 
-Measured: making a pointer with ``array.ctypes.data_as`` costs 1.5 us per array and call, more than a small policy.
-``PyDLL`` keeps the interpreter lock: giving it up around a microsecond's work lets another Python thread take it
-and hold it for the whole switch interval (5 ms), which is the tail that a control loop must not have.
+The interpreter lock stays held around a decision. Giving it up around a microsecond's work lets another Python thread
+take it and hold it for the whole switch interval (5 ms), which is the tail that a control loop must not have.
 """
 
 from __future__ import annotations
 
 import ctypes
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..errors import BadInput
+from ..errors import BadInput, Unsupported
 from ..sealed import sha256_bytes
 from ..targets import host
 from .artifact import Artifact
-from .session import action_size, checked_observation, checked_state, state_size
+from .c_binding import NoBinding, load_binding
+from .c_calls import Calls, CtypesCalls
+from .session import action_size, checked_observation, checked_output, checked_rows, checked_state, state_size
 
 _POINTER = ctypes.c_void_p
-_FLOAT32 = np.dtype(np.float32)
+RELEASE_AT = 8e6
+"""Multiply-adds from which a call, or a batch as a whole, gives up the interpreter lock."""
 
 
 class CSession:
-    """See :class:`pilotfish.runtime.session.Session`. Loads machine code: :func:`require_trust` comes first."""
+    """See :class:`pilotfish.runtime.session.Preallocated`. Loads machine code: :func:`require_trust` comes first.
+
+    The four calls are the extension's own functions: nothing of Python's lies between the caller and the policy. Fastest
+    of all is ``act_into`` with a contiguous float32 observation and an output that is made once::
+
+        act_into, out = session.act_into, np.empty(6, np.float32)
+        while flying:
+            act_into(obs, out)
+
+    ``act`` costs the same as long as the caller lets go of older actions: an array that it gave out is used again when
+    nobody holds it, or a view of it, any more. Several sessions of one artifact may act at once, each in its own thread.
+    """
+
+    act: Callable[[np.ndarray], np.ndarray]
+    """obs float32 [n] -> a new array, float32 [m] or int64 [1]. Other numbers, and lists, are converted."""
+    act_into: Callable[[np.ndarray, np.ndarray], None]
+    """(obs, out): the same into ``out``, which must be of that shape and type, contiguous, and not overlap ``obs``."""
+    act_batch: Callable[..., np.ndarray]
+    """(obs float32 [N, n], out=None) -> float32 [N, m] or int64 [N, 1]. Unsupported for a recurrent policy."""
+    reset: Callable[[], None]
+    """Start an episode: the state goes back to zero."""
+    call_path: str
+    """How calls reach the library: "CPython extension", or "ctypes: " and why."""
 
     def __init__(self, artifact: Artifact) -> None:
         self.contract = contract = artifact.manifest.contract
         _check_machine(artifact)
-        self._library = library = _load(artifact)
-        try:
-            _check_sizes(artifact, tuple((ctypes.c_int32 * 4).in_dll(library, "policy_sizes")))
-            self._reset, self._step = library.policy_reset, library.policy_step
-        except (ValueError, AttributeError) as error:
-            self.close()
-            raise BadInput(artifact.entry, expected="policy_sizes, policy_reset and policy_step", found=str(error)) from error
-        except BadInput:
-            self.close()
-            raise
-        self._reset.restype = self._step.restype = None
-        self._discrete = contract.action.kind == "discrete"
-        self._shape = (contract.observation.size,)
         self._obs = np.zeros(contract.observation.size, np.float32)
         self._state = np.zeros(max(1, state_size(contract)), np.float32)
-        self._action = np.zeros(action_size(contract), np.int32 if self._discrete else np.float32)
-        # Converted once here; the arrays live as long as the session, so the addresses stay good.
-        self._pointers = tuple(_POINTER(array.ctypes.data) for array in (self._obs, self._state, self._action))
+        with _private_copy(artifact) as path:
+            self._library = library = _load(artifact, path)
+            try:
+                _check_sizes(artifact, tuple((ctypes.c_int32 * 4).in_dll(library, "policy_sizes")))
+                calls, self.call_path = self._bind(artifact, path)
+            except (ValueError, AttributeError) as error:
+                _unload(library)
+                expected = "policy_sizes, policy_reset and policy_step"
+                raise BadInput(artifact.entry, expected=expected, found=str(error)) from error
+            except BadInput:
+                _unload(library)
+                raise
+        self._calls = calls
+        self.act, self.act_into, self.reset = calls.act, calls.act_into, calls.reset
+        self.act_batch = self._refuse_batch if contract.state else calls.act_batch
         self.reset()
 
-    def reset(self) -> None:
-        self._reset(self._pointers[1])
+    def _bind(self, artifact: Artifact, path: Path) -> tuple[Calls, str]:
+        """The calls of the library at ``path``, by the extension where there is one."""
+        contract, buffer = self.contract, self._obs
+        try:
+            module = load_binding(artifact)
+        except NoBinding as reason:
+            return CtypesCalls(self._library, contract, self._obs, self._state), f"ctypes: {reason}"
+
+        # These close over no session: it, its calls and they would keep each other alive.
+        def prepare(obs: Any) -> None:
+            buffer[:] = checked_observation(contract, obs)
+
+        def prepare_rows(obs: Any) -> np.ndarray:
+            return checked_rows(contract, obs)
+
+        def refuse(out: Any, shape: tuple[int, ...], obs: Any) -> None:
+            checked_output(contract, out, shape, obs)
+
+        calls = module.Policy(
+            path=str(path),
+            obs=self._obs,
+            state=self._state,
+            prepare=prepare,
+            prepare_rows=prepare_rows,
+            refuse=refuse,
+            multiply_adds=_multiply_adds(artifact),
+            release_at=RELEASE_AT,
+        )
+        return calls, "CPython extension"
+
+    def _refuse_batch(self, obs: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:  # noqa: ARG002 as act_batch
+        names = ", ".join(f"{tensor.name}[{tensor.size}]" for tensor in self.contract.state)
+        raise Unsupported(
+            "act_batch",
+            expected="a policy without state: its rows are decisions that know nothing of each other",
+            found=f"one that carries {names}",
+            repair="Call act row by row, one session per episode",
+        )
 
     @property
     def state(self) -> np.ndarray:
@@ -60,13 +121,6 @@ class CSession:
     @state.setter
     def state(self, flat: np.ndarray) -> None:
         self._state[: state_size(self.contract)] = checked_state(self.contract, flat)
-
-    def act(self, obs: np.ndarray) -> np.ndarray:
-        if type(obs) is not np.ndarray or obs.dtype is not _FLOAT32 or obs.shape != self._shape:
-            obs = checked_observation(self.contract, obs)
-        self._obs[:] = obs
-        self._step(*self._pointers)
-        return self._action.astype(np.int64) if self._discrete else self._action.copy()
 
     def time_native(self, observations: np.ndarray, calls: int) -> np.ndarray | None:
         """Nanoseconds of each of ``calls`` self-timed calls, int64 [calls], rotating over ``observations`` float32 [N, n].
@@ -86,17 +140,18 @@ class CSession:
         return elapsed
 
     def close(self) -> None:
+        """Release the library; RuntimeError while another thread is deciding with this session."""
         if self._library is None:
             return
-        self._reset = self._step = _closed
-        handle, self._library = self._library._handle, None
-        import _ctypes
-
-        _ctypes.dlclose(handle)
+        self._calls.close()
+        library, self._library = self._library, None
+        _unload(library)
 
 
-def _closed(*_: Any) -> None:
-    raise RuntimeError("this session is closed")
+def _unload(library: Any) -> None:
+    import _ctypes
+
+    _ctypes.dlclose(library._handle)
 
 
 def _check_machine(artifact: Artifact) -> None:
@@ -113,8 +168,9 @@ def _check_machine(artifact: Artifact) -> None:
         )
 
 
-def _load(artifact: Artifact) -> Any:
-    """dlopen a private copy of the library.
+@contextmanager
+def _private_copy(artifact: Artifact) -> Iterator[Path]:
+    """A copy of the library to load, gone afterwards (what is loaded stays).
 
     The copy is the very bytes whose hash was checked, and its name is new: the dynamic loader would answer a path
     that it has seen with the library it loaded then, even after a rebuild. It also gives each session its own arena.
@@ -125,16 +181,27 @@ def _load(artifact: Artifact) -> Any:
     with tempfile.TemporaryDirectory(prefix="pilotfish-") as folder:
         copy = Path(folder) / artifact.entry.name
         copy.write_bytes(code)
-        try:
-            return ctypes.PyDLL(str(copy))
-        except OSError as error:
-            noexec = " If the temporary folder forbids execution, set TMPDIR to one that allows it"
-            raise BadInput(
-                artifact.entry,
-                expected="a shared library that loads here",
-                found=str(error).replace(str(copy), artifact.entry.name),
-                repair="Build it here with pilotfish export." + noexec,
-            ) from error
+        yield copy
+
+
+def _load(artifact: Artifact, copy: Path) -> Any:
+    """dlopen it. ``PyDLL`` keeps the interpreter lock."""
+    try:
+        return ctypes.PyDLL(str(copy))
+    except OSError as error:
+        noexec = " If the temporary folder forbids execution, set TMPDIR to one that allows it"
+        raise BadInput(
+            artifact.entry,
+            expected="a shared library that loads here",
+            found=str(error).replace(str(copy), artifact.entry.name),
+            repair="Build it here with pilotfish export." + noexec,
+        ) from error
+
+
+def _multiply_adds(artifact: Artifact) -> float:
+    """Of one decision, from the bytes of constants: a dense layer uses each weight once, a sparse one no more than that."""
+    each = 1 if artifact.manifest.precision == "int8" else 4
+    return artifact.manifest.sizes.get("weights", 0) / each
 
 
 def _check_sizes(artifact: Artifact, found: tuple[int, ...]) -> None:

@@ -32,7 +32,7 @@ typedef struct {
   double multiply_adds, release_at; /* of one decision; lock is given up around this many or more */
   PyArrayObject *obs, *state;       /* float32 buffers of this size (state: at least 1) that the caller keeps private */
   PyObject *prepare, *prepare_rows; /* any obs -> into the buffer; any rows -> float32 array; both raise in words */
-  PyObject *refuse;                 /* (out, shape) -> raises */
+  PyObject *refuse;                 /* (out, shape, obs) -> raises: out is not such an array, or shares memory with obs */
   PyArrayObject *spare[2];          /* results given out earlier; used again when nobody else holds them */
   unsigned turn;
 } Policy;
@@ -50,10 +50,11 @@ static inline int fits(PyObject *object, PyArray_Descr *type, int flags, int axe
 
 static inline PyArray_Descr *action_type(const Policy *self) { return self->discrete ? int64 : float32; }
 
-static PyObject *refused(Policy *self, PyObject *out, npy_intp rows) {
+/* Raise what the session's own check says about this output; it knows the words. */
+static PyObject *refused(Policy *self, PyObject *obs, PyObject *out, npy_intp rows) {
   PyObject *const shape = rows < 0 ? Py_BuildValue("(n)", (Py_ssize_t)self->action_size)
                                    : Py_BuildValue("(nn)", (Py_ssize_t)rows, (Py_ssize_t)self->action_size);
-  PyObject *const answer = shape ? PyObject_CallFunctionObjArgs(self->refuse, out, shape, NULL) : NULL;
+  PyObject *const answer = shape ? PyObject_CallFunctionObjArgs(self->refuse, out, shape, obs, NULL) : NULL;
   Py_XDECREF(shape);
   Py_XDECREF(answer);
   if (!PyErr_Occurred()) PyErr_SetString(PyExc_ValueError, "out: not an array that the action fits into");
@@ -65,11 +66,6 @@ static int overlap(PyArrayObject *a, PyArrayObject *b) {
   const size_t x_bytes = (size_t)PyArray_SIZE(a) * 4; /* observations are float32 */
   const size_t y_bytes = (size_t)PyArray_SIZE(b) * (PyArray_DESCR(b) == int64 ? 8 : 4);
   return (uintptr_t)x < (uintptr_t)y + y_bytes && (uintptr_t)y < (uintptr_t)x + x_bytes;
-}
-
-static PyObject *overlapping(void) {
-  PyErr_SetString(PyExc_ValueError, "out: expected memory of its own, found some that it shares with the observation");
-  return NULL;
 }
 
 /* ---- deciding ---- */
@@ -121,20 +117,22 @@ static int run(Policy *self, PyArrayObject *obs, PyArrayObject *action, npy_intp
 static PyArrayObject *result(Policy *self) {
   const unsigned turn = self->turn ^= 1;
   PyArrayObject *const old = self->spare[turn];
-  if (old != NULL && Py_REFCNT(old) == 1 && fits((PyObject *)old, action_type(self), WRITABLE | NPY_ARRAY_OWNDATA, 1, 1, self->action_size) &&
-      PyArray_BASE(old) == NULL && ((PyArrayObject_fields *)old)->weakreflist == NULL) {
-    Py_INCREF(old);
+  const int flags = WRITABLE | NPY_ARRAY_OWNDATA;
+  if (old != NULL && Py_REFCNT((PyObject *)old) == 1 &&
+      fits((PyObject *)old, action_type(self), flags, 1, 1, self->action_size) && PyArray_BASE(old) == NULL &&
+      ((PyArrayObject_fields *)old)->weakreflist == NULL) {
+    Py_INCREF((PyObject *)old);
     return old;
   }
   npy_intp size = self->action_size;
   PyArray_Descr *const type = action_type(self);
-  Py_INCREF(type);
+  Py_INCREF((PyObject *)type);
   PyArrayObject *const fresh = (PyArrayObject *)PyArray_NewFromDescr(&PyArray_Type, type, 1, &size, NULL, NULL, 0, NULL);
   if (fresh == NULL) return NULL;
   PyArrayObject *const dropped = self->spare[turn];
-  Py_INCREF(fresh);
+  Py_INCREF((PyObject *)fresh);
   self->spare[turn] = fresh;
-  Py_XDECREF(dropped);
+  Py_XDECREF((PyObject *)dropped);
   return fresh;
 }
 
@@ -165,15 +163,16 @@ static PyObject *act_into(PyObject *object, PyObject *const *arguments, Py_ssize
     Py_DECREF(done);
     obs = (PyObject *)self->obs;
   }
-  if (!fits(out, action_type(self), WRITABLE, 1, 1, self->action_size)) return refused(self, out, -1);
-  if (overlap((PyArrayObject *)obs, (PyArrayObject *)out)) return overlapping();
+  if (!fits(out, action_type(self), WRITABLE, 1, 1, self->action_size) || overlap((PyArrayObject *)obs, (PyArrayObject *)out))
+    return refused(self, obs, out, -1);
   if (run(self, (PyArrayObject *)obs, (PyArrayObject *)out, 1)) return NULL;
   Py_RETURN_NONE;
 }
 
 static PyObject *act_batch(PyObject *object, PyObject *const *arguments, Py_ssize_t count) {
   Policy *const self = (Policy *)object;
-  if (count != 1 && count != 2) return PyErr_Format(PyExc_TypeError, "act_batch(obs, out=None) takes 1 or 2 arguments, not %zd", count);
+  if (count != 1 && count != 2)
+    return PyErr_Format(PyExc_TypeError, "act_batch(obs, out=None) takes 1 or 2 arguments, not %zd", count);
   if (self->state_size) return PyErr_Format(PyExc_ValueError, "act_batch: a recurrent policy has one state, not one per row");
   PyObject *rows, *out = count == 2 && arguments[1] != Py_None ? arguments[1] : NULL;
   if (fits(arguments[0], float32, READABLE, 2, -1, self->obs_size)) {
@@ -186,9 +185,10 @@ static PyObject *act_batch(PyObject *object, PyObject *const *arguments, Py_ssiz
   if (out != NULL) {
     Py_INCREF(out);
   } else {
-    npy_intp shape[2] = {fits(rows, float32, READABLE, 2, -1, self->obs_size) ? PyArray_DIM((PyArrayObject *)rows, 0) : 0, self->action_size};
+    const int whole = fits(rows, float32, READABLE, 2, -1, self->obs_size);
+    npy_intp shape[2] = {whole ? PyArray_DIM((PyArrayObject *)rows, 0) : 0, self->action_size};
     PyArray_Descr *const type = action_type(self);
-    Py_INCREF(type);
+    Py_INCREF((PyObject *)type);
     out = PyArray_NewFromDescr(&PyArray_Type, type, 2, shape, NULL, NULL, 0, NULL);
   }
   /* Both are looked at once more: what ran since then may have changed a shape. */
@@ -197,10 +197,9 @@ static PyObject *act_batch(PyObject *object, PyObject *const *arguments, Py_ssiz
     PyErr_SetString(PyExc_ValueError, "observation: not rows that the policy reads");
   } else {
     const npy_intp n = PyArray_DIM((PyArrayObject *)rows, 0);
-    if (!fits(out, action_type(self), WRITABLE, 2, n, self->action_size)) {
-      refused(self, out, n);
-    } else if (overlap((PyArrayObject *)rows, (PyArrayObject *)out)) {
-      overlapping();
+    if (!fits(out, action_type(self), WRITABLE, 2, n, self->action_size) ||
+        overlap((PyArrayObject *)rows, (PyArrayObject *)out)) {
+      refused(self, rows, out, n);
     } else if (run(self, (PyArrayObject *)rows, (PyArrayObject *)out, n) == 0) {
       Py_DECREF(rows);
       return out;
@@ -258,7 +257,8 @@ static int bind(Policy *self, PyObject *path) {
   self->step = step.step, self->reset = reset_.reset;
   const npy_intp state = self->state_size > 1 ? self->state_size : 1;
   if (self->obs_size < 1 || self->state_size < 0 || self->action_size < 1 || (self->discrete && self->action_size != 1) ||
-      !fits((PyObject *)self->obs, float32, WRITABLE, 1, 1, self->obs_size) || !fits((PyObject *)self->state, float32, WRITABLE, 1, 1, state)) {
+      !fits((PyObject *)self->obs, float32, WRITABLE, 1, 1, self->obs_size) ||
+      !fits((PyObject *)self->state, float32, WRITABLE, 1, 1, state)) {
     PyErr_SetString(PyExc_ValueError, "the buffers are not of the library's sizes");
     return -1;
   }
@@ -301,15 +301,17 @@ static void dealloc(PyObject *object) {
   freefunc const release = (freefunc)PyType_GetSlot(type, Py_tp_free);
   PyObject_GC_UnTrack(object);
   if (self->library != NULL) dlclose(self->library);
-  Py_XDECREF(self->obs), Py_XDECREF(self->state), Py_XDECREF(self->spare[0]), Py_XDECREF(self->spare[1]);
+  PyArrayObject *const arrays[] = {self->obs, self->state, self->spare[0], self->spare[1]};
+  for (size_t i = 0; i < sizeof arrays / sizeof *arrays; ++i) Py_XDECREF((PyObject *)arrays[i]);
   Py_XDECREF(self->prepare), Py_XDECREF(self->prepare_rows), Py_XDECREF(self->refuse);
   release(object);
-  Py_DECREF(type);
+  Py_DECREF((PyObject *)type);
 }
 
 static PyMethodDef methods[] = {
     {"act", act, METH_O, "act(obs) -> action\n--\n\nfloat32 [n] -> float32 [m], or int64 [1]. Advances the state."},
-    {"act_into", (PyCFunction)(void (*)(void))act_into, METH_FASTCALL, "act_into(obs, out)\n--\n\nThe same into an array that is there."},
+    {"act_into", (PyCFunction)(void (*)(void))act_into, METH_FASTCALL,
+     "act_into(obs, out)\n--\n\nThe same into an array that is there."},
     {"act_batch", (PyCFunction)(void (*)(void))act_batch, METH_FASTCALL,
      "act_batch(obs, out=None) -> out\n--\n\nfloat32 [N, n] -> float32 [N, m], or int64 [N, 1]: N separate decisions."},
     {"reset", reset, METH_NOARGS, "reset()\n--\n\nStart an episode."},
