@@ -21,6 +21,7 @@ from .operators.operator import ARENAS
 from .rewrites import rewrite
 
 MATH = {
+    "together": (),
     "lanes": (),
     "lanes_int8": ("lanes",),
     "abs": (),

@@ -5,9 +5,10 @@ from __future__ import annotations
 from .kernel import Choice, Kernel, choose
 from .layer import DenseLayer
 from .scalar import Scalar
+from .scalar_int8 import ScalarInt8
 from .vector import Vector
 
-KERNELS: tuple[Kernel, ...] = (Scalar(), Vector())
+KERNELS: tuple[Kernel, ...] = (Scalar(), ScalarInt8(), Vector())
 """In order of preference among equals. A new kernel is a line here."""
 
 __all__ = ["KERNELS", "Choice", "DenseLayer", "Kernel", "choose"]

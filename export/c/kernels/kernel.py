@@ -52,6 +52,7 @@ class Choice:
 
 def choose(layer: DenseLayer, machine: Machine, kernels: Sequence[Kernel]) -> tuple[Kernel, Choice]:
     """The cheapest kernel for ``layer``; of equally cheap ones, the first in the table."""
-    costs = {kernel.name: cost for kernel in kernels if (cost := kernel.cost(layer, machine)) is not None}
-    chosen = min((kernel for kernel in kernels if kernel.name in costs), key=lambda kernel: costs[kernel.name])
+    able = [(kernel, cost) for kernel in kernels if (cost := kernel.cost(layer, machine)) is not None]
+    chosen, _ = min(able, key=lambda entry: entry[1])
+    costs = {kernel.name: cost for kernel, cost in able}
     return chosen, Choice(layer.name, (layer.rows, layer.columns), layer.live, chosen.name, costs)

@@ -22,7 +22,7 @@ reads several inputs per round to have as many."""
 class Vector:
     """Sums in the order of the plain loop where a block reads one input per round, else in interleaved partial sums."""
 
-    name = "dense"
+    name = "dense vector"
 
     def cost(self, layer: DenseLayer, machine: Machine) -> float | None:
         if not machine.vectors or layer.activation is not None:
