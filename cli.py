@@ -161,17 +161,27 @@ def export(
     target: TargetOption,
     backend: Annotated[str | None, typer.Option(help="onnxruntime or c; default: the target's first.")] = None,
     precision: Annotated[str | None, typer.Option(help="Refuse unless the policy has this precision (fp32, int8).")] = None,
+    control_hz: Annotated[
+        float | None,
+        typer.Option(min=0.001, help="Rate that a virtual board must keep; default: the policy's, else the target's."),
+    ] = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the artifacts.")] = Path("dist"),
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Build artifacts: one folder NAME@TARGET.BACKEND per target, with all it takes to run, check and rebuild it."""
+    """Build artifacts: one folder NAME@TARGET.BACKEND per target, with all it takes to run, check and rebuild it.
+
+    A policy that does not fit a virtual board's memory, or is too slow for its control period, is refused (exit code 1).
+    """
     from .export.build import export_policy
     from .policy.bundle import Policy
     from .targets import load_target
 
     bundle, profiles = Policy.load(policy), [load_target(name) for name in target]
-    artifacts = [export_policy(bundle, profile, backend, output, precision=precision) for profile in profiles]
+    artifacts = [
+        export_policy(bundle, profile, backend, output, precision=precision, control_hz=control_hz, say=terminal.note)
+        for profile in profiles
+    ]
     if as_json:
         terminal.data([{"artifact": str(a.path), "sizes": a.manifest.sizes, "digest": a.digest} for a in artifacts])
     for artifact in artifacts if not as_json else []:

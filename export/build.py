@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import BadInput
 from ..policy.bundle import Policy
 from ..runtime import trust
 from ..runtime.artifact import Artifact, writing_artifact
+from ..runtime.rate import control_rate
 from ..targets.profile import Target, near
+from .fit import DoesNotFit, check_board
 from .onnx import to_onnx
 
 BACKENDS = {
@@ -27,11 +30,17 @@ def export_policy(
     output: str | os.PathLike[str] = "dist",
     *,
     precision: str | None = None,
+    control_hz: float | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> Artifact:
     """Build OUTPUT/NAME@TARGET.BACKEND, sealed and remembered as built here.
 
+    For a virtual board a few golden observations are executed, and ``say`` is told what was found. The rate to keep is
+    ``control_hz``, else the policy's, else the target's, as in a bench.
+
     Raises BadInput if the target does not list ``backend`` or the policy's precision, or if the policy has
-    no golden rollout to be held against; MissingTool if a compiler or package is absent.
+    no golden rollout to be held against; GateFailed if it does not fit the board or misses the control period, with
+    what would help, and an earlier artifact stays as it was; MissingTool if a compiler or package is absent.
     """
     chosen = backend or target.backends[0]
     if chosen not in target.backends:
@@ -59,11 +68,19 @@ def export_policy(
             found="none",
             repair="Make the policy again with pilotfish train, adopt or compress",
         )
+    rate = control_rate(policy.contract, target, control_hz)
     build = importlib.import_module(BACKENDS[chosen], __package__).build
     path = Path(output) / f"{policy.name}@{target.name}.{chosen}"
     model = to_onnx(policy)
     with writing_artifact(path, policy) as (folder, fields):
-        fields.update(build(policy, model, target, folder))
+        try:
+            fields.update(build(policy, model, target, folder))
+        except DoesNotFit as error:
+            raise error.for_policy(policy) from None
+        if target.link.kind == "virtual":
+            found = check_board(folder / fields["entry"], policy, target, rate)
+            if say is not None:
+                say(found)
     artifact = Artifact.load(path)
     trust.remember(artifact)
     return artifact

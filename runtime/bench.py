@@ -20,6 +20,7 @@ from .c_session import CSession
 from .open import open_session
 from .pace import SPIN_NS, Paced, pace
 from .percentiles import histogram, percentile_figures
+from .rate import control_rate
 from .results import Progress, device_of, is_virtual, result
 from .session import Session
 from .verify import checked_golden
@@ -30,7 +31,6 @@ CHUNK = 1_000
 """Calls between two looks at the clock, the progress bar and Ctrl-C."""
 MAX_TIGHT_SECONDS = 10.0
 """A slow policy gets fewer calls; every figure says how many."""
-MAX_HZ = 100_000.0
 MAX_CALLS = 10_000_000
 MAX_PERIODS = 10_000_000
 
@@ -53,7 +53,7 @@ def bench(
     A virtual board: instructions, cycles and memory from its profile, see :mod:`pilotfish.runtime.board_bench`.
     An interrupt leaves the earlier result as it was.
     """
-    hz = _control_hz(artifact, control_hz)
+    hz = control_rate(artifact.manifest.contract, artifact.manifest.target, control_hz).hz
     if not 1 <= calls <= MAX_CALLS:
         raise BadInput("calls", expected=f"1 to {MAX_CALLS:,}", found=f"{calls}")
     if not (math.isfinite(paced_seconds) and paced_seconds >= 0 and hz * paced_seconds <= MAX_PERIODS):
@@ -79,13 +79,6 @@ def bench(
     data = result(artifact, figures, **fields)
     artifact.store_result("bench", data)
     return data
-
-
-def _control_hz(artifact: Artifact, control_hz: float | None) -> float:
-    hz = control_hz or artifact.manifest.contract.timing.control_hz or artifact.manifest.target.control.hz
-    if not (math.isfinite(hz) and 0 < hz <= MAX_HZ) or (control_hz is not None and control_hz <= 0):
-        raise BadInput("control_hz", expected=f"a rate above 0 and at most {MAX_HZ:,.0f} Hz", found=f"{control_hz or hz}")
-    return float(hz)
 
 
 def _host(

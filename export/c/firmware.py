@@ -9,6 +9,7 @@ from pathlib import Path
 from ...errors import BadInput, Unsupported
 from ...targets.profile import Target
 from ...targets.virtual.isa import ISAS
+from ..fit import DoesNotFit
 from .toolchain import BASE_FLAGS, CompileError, Compiler, checked_flags, zig_compiler
 
 STACK_RESERVE_BYTES = 2048
@@ -20,7 +21,7 @@ def build_firmware(folder: Path, target: Target, compiler: Compiler | None = Non
     """Compile and link the sources in ``folder`` with link.ld to firmware.elf.
 
     Returns (tools, sizes): flash is what must be programmed, ram the static .data and .bss, both in bytes.
-    Raises BadInput with the numbers if it does not fit; MissingTool without Zig.
+    Raises DoesNotFit with the numbers if it does not fit; MissingTool without Zig.
     """
     triple, mcpu = target.compile.triple, target.compile.mcpu
     known = tuple(start for isa in ISAS.values() for start in isa.triples)
@@ -58,12 +59,8 @@ def build_firmware(folder: Path, target: Target, compiler: Compiler | None = Non
     flash, ram = image_sizes((folder / "firmware.elf").read_bytes(), target)
     limit = target.memory.ram_bytes or 0
     if ram + STACK_RESERVE_BYTES > limit:
-        raise BadInput(
-            f"target {target.name}",
-            expected=f"{STACK_RESERVE_BYTES:,} of {limit:,} bytes of RAM free for the stack",
-            found=f"{limit - ram:,} beside {ram:,} bytes of static data",
-            repair="Compress the policy, or choose a larger device",
-        )
+        detail = f"{ram:,} of static data, {STACK_RESERVE_BYTES:,} set aside for the stack"
+        raise DoesNotFit(target, "RAM", ram + STACK_RESERVE_BYTES, limit, detail)
     return {"compiler": compiler.version, "flags": " ".join(flags)}, {"flash": flash, "ram": ram}
 
 
@@ -102,16 +99,13 @@ def image_sizes(elf: bytes, target: Target) -> tuple[int, int]:
     return flash, ram
 
 
-def _too_large(target: Target, message: str) -> BadInput | None:
-    """The linker's "will not fit" as a sentence with numbers, or None for any other failure."""
-    found = re.search(r"will not fit in region '(\w+)': overflowed by (\d+) bytes", message)
-    if found is None:
+def _too_large(target: Target, message: str) -> DoesNotFit | None:
+    """The linker's "will not fit" as numbers, or None for any other failure."""
+    found = re.findall(r"will not fit in region '(\w+)': overflowed by (\d+) bytes", message)
+    if not found:
         return None
-    region = found.group(1)
-    limit = target.memory.flash_bytes if region == "FLASH" else target.memory.ram_bytes
-    return BadInput(
-        f"target {target.name}",
-        expected=f"at most {limit or 0:,} bytes of {'flash' if region == 'FLASH' else 'RAM'}",
-        found=f"{int(found.group(2)) + (limit or 0):,} bytes",
-        repair="Compress the policy, or choose a larger device",
-    )
+    # One line per section: the last one that did not fit overflows by the sum.
+    flash = found[0][0] == "FLASH"
+    over = max(int(count) for region, count in found if region == found[0][0])
+    limit = (target.memory.flash_bytes if flash else target.memory.ram_bytes) or 0
+    return DoesNotFit(target, "flash" if flash else "RAM", over + limit, limit)

@@ -15,7 +15,7 @@ from .cores import find_core
 from .cycles import find_table
 from .image import read_image
 from .machine import PAINT, Machine
-from .profiler import Profiler
+from .profiler import CallProfile, Profiler
 
 MAX_VALUES = 1_000_000
 """Most values that an observation, a state or an action may have."""
@@ -131,16 +131,21 @@ class VirtualBoard:
             raise BadInput("state", expected=f"shape {self._state.shape}", found=f"shape {new.shape}")
         self._state[:] = new
 
-    def profile(self, observations: npt.ArrayLike) -> BoardProfile:
-        """What each decision costs: ``observations`` [N, obs], taken in order from a reset; ends with a reset."""
+    def profile(self, observations: npt.ArrayLike, *, enough_instructions: int | None = None) -> BoardProfile:
+        """What each decision costs: ``observations`` [N, obs], taken in order from a reset; ends with a reset.
+
+        After ``enough_instructions`` no further observation is taken: soft float costs 0.3 s each.
+        """
         rows = np.asarray(observations, np.float32)
         if rows.ndim != 2 or len(rows) == 0 or rows.shape[1:] != self._shape:
             raise BadInput("observations", expected=f"shape [N, {self.sizes.obs}] with N > 0", found=f"shape {list(rows.shape)}")
         self.reset()
         free = self._paint_stack()
         with Profiler(self._machine, self._table, self.target.cost) as profiler:
-            calls = []
+            calls: list[CallProfile] = []
             for row in rows:
+                if enough_instructions is not None and sum(call.instructions for call in calls) >= enough_instructions:
+                    break
                 self._observe(row)
                 calls.append(profiler.call(self._step))
         touched = np.flatnonzero(free != PAINT)

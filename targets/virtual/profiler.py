@@ -38,7 +38,7 @@ class Profiler:
 
     def __init__(self, machine: Machine, table: CostTable | None, cost: Cost | None) -> None:
         self._machine, self._table, self._cost = machine, table, cost
-        self._decoder = machine.isa.decoder()
+        self._decoder = machine.core.isa.decoder()
         self._decoded: dict[int, tuple[Instruction, ...]] = {}
         self._edges: dict[tuple[int | None, int, bool], Cycles] = {}
         self._lines: dict[int, tuple[tuple[int, int], ...]] = {}
