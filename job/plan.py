@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..errors import GateFailed
 from ..policy.bundle import Policy
 from ..runtime.artifact import RESULTS, Artifact
 from ..targets import host, load_target
@@ -27,6 +28,9 @@ class JobResult:
     compressed: Policy | None
     artifacts: list[Artifact] = field(default_factory=list)
     failed_gates: list[str] = field(default_factory=list)
+    """Also why an export of the job's last policy was refused."""
+    refused: list[str] = field(default_factory=list)
+    """Why an export of the original was refused, where a compressed policy takes its place."""
 
 
 def run_job(job: Job, *, listener: Listener | None = None, progress: bool = True) -> JobResult:
@@ -40,12 +44,20 @@ def run_job(job: Job, *, listener: Listener | None = None, progress: bool = True
     result = JobResult(run.folder, run.folder / job.report.output, original, compressed)
     for policy in filter(None, (original, compressed)):
         for item, target in targets:
-            artifact = run.export(policy, item, target)
+            try:
+                artifact = run.export(policy, item, target)
+            except GateFailed as refusal:
+                last = compressed is None or policy is compressed
+                (result.failed_gates if last else result.refused).append(str(refusal))
+                run.cache.listener.said("export", str(refusal))
+                continue
             result.artifacts.append(artifact)
             run.verify(artifact)
             run.bench(artifact)
             run.evaluate(artifact, original)
             result.failed_gates += failed_gates(artifact)
+    if not result.artifacts:
+        raise GateFailed("; ".join(result.refused + result.failed_gates))
     run.report(result)
     return result
 
@@ -175,12 +187,25 @@ class _Run:
         """Build one artifact, or take the one that is there."""
         backend = item.backend or target.backends[0]
         path = self.folder / "dist" / f"{policy.name}@{target.name}.{backend}"
-        depends = {"policy": policy.digest, "target": TARGET.dump_python(target, mode="json"), "backend": backend}
+        control_hz = self.job.bench.control_hz
+        depends = {
+            "policy": policy.digest,
+            "target": TARGET.dump_python(target, mode="json"),
+            "backend": backend,
+            "control_hz": control_hz,
+        }
 
         def action() -> str:
             from ..export.build import export_policy
 
-            artifact = export_policy(policy, target, backend, self.folder / "dist")
+            artifact = export_policy(
+                policy,
+                target,
+                backend,
+                self.folder / "dist",
+                control_hz=control_hz,
+                say=lambda line: self.cache.listener.said("export", line),
+            )
             return ", ".join(f"{name} {size:,} bytes" for name, size in artifact.manifest.sizes.items())
 
         self.cache.run(f"export-{path.name}", depends | self._here(target), [path], action)
