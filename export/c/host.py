@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ...targets.profile import Target
 from .binding import build_binding
+from .machine import width_flags
 from .toolchain import BASE_FLAGS, Compiler, checked_flags, host_compiler
 
 CPU_MACROS = {
@@ -65,6 +66,7 @@ def build_library(folder: Path, target: Target, compiler: Compiler | None = None
     """
     compiler = compiler or host_compiler()
     flags = [*BASE_FLAGS, *checked_flags(target)]
+    flags += width_flags(compiler, flags)
     # -Bsymbolic: host_timing.c times this library's policy, whatever else is loaded.
     arguments = [*flags, "-fPIC", "-shared", "-Wl,-Bsymbolic", "-o", "policy.so", "policy.c", "host_timing.c"]
     compiler.run(arguments, folder)
