@@ -1,0 +1,121 @@
+"""The policies of the comparison: seeded multilayer perceptrons, dense and pruned, with their float64 reference."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from pilotfish.compress.quantize import activation_grid, quantized_rows
+from pilotfish.policy.bundle import Policy
+from pilotfish.policy.contract import Action, Contract, Observation
+from pilotfish.policy.layers import Activation, Layer, Linear, Quantize
+
+Function = Literal["tanh", "relu"]
+
+
+@dataclass(frozen=True, eq=False)
+class Mlp:
+    """Linear layers with one activation between them; none after the last."""
+
+    name: str
+    """Names the policy."""
+    function: Function
+    """Between the layers."""
+    weights: tuple[np.ndarray, ...]
+    """float32 [out, in] each."""
+    biases: tuple[np.ndarray, ...]
+    """float32 [out] each."""
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Inputs, then the outputs of every layer."""
+        return (self.weights[0].shape[1], *(len(w) for w in self.weights))
+
+    def activate(self, x: np.ndarray) -> np.ndarray:
+        """The activation in the precision of ``x``."""
+        return np.tanh(x) if self.function == "tanh" else np.maximum(x, 0)
+
+    def values(self, observations: np.ndarray) -> list[np.ndarray]:
+        """Every layer's outputs before its activation, float64 [N, out]; the last are the actions."""
+        x, found = observations.astype(np.float64), []
+        for weight, bias in zip(self.weights, self.biases, strict=True):
+            found.append(x @ weight.astype(np.float64).T + bias)
+            x = self.activate(found[-1])
+        return found
+
+    def reference(self, observations: np.ndarray) -> np.ndarray:
+        """Actions in float64: [N, in] -> [N, out]."""
+        return self.values(observations)[-1]
+
+    def policy(self) -> Policy:
+        """The same network as a float32 policy."""
+        layers, arrays = self._layers(32)
+        return self._packed(layers, arrays)
+
+    def policy_int8(self, observations: np.ndarray, *, quantize_input: bool) -> Policy:
+        """int8 weights per output row, int8 activations whose grids span what ``observations`` cause (post-training)."""
+        layers, arrays = self._layers(8)
+        ranges = [observations, *(self.activate(v) for v in self.values(observations)[:-1])]
+        graded: list[Layer] = []
+        for layer in layers:
+            if isinstance(layer, Linear):
+                arrays[f"{layer.name}.weight"], arrays[f"{layer.name}.weight_scale"] = quantized_rows(
+                    arrays[f"{layer.name}.weight"]
+                )
+                seen = ranges[int(layer.name[2:])]
+                if quantize_input or layer.name != "fc0":
+                    graded.append(Quantize(*activation_grid(float(seen.min()), float(seen.max()))))
+            graded.append(layer)
+        return self._packed(graded, arrays)
+
+    def _layers(self, bits: Literal[8, 32]) -> tuple[list[Layer], dict[str, np.ndarray]]:
+        layers: list[Layer] = []
+        arrays: dict[str, np.ndarray] = {}
+        for index, (ins, outs) in enumerate(itertools.pairwise(self.sizes)):
+            layers += [Linear(f"fc{index}", ins, outs, weight_bits=bits), Activation(self.function)]
+            arrays |= {f"fc{index}.weight": self.weights[index], f"fc{index}.bias": self.biases[index]}
+        return layers[:-1], arrays
+
+    def _packed(self, layers: list[Layer], arrays: dict[str, np.ndarray]) -> Policy:
+        contract = Contract(Observation(self.sizes[0]), Action("continuous", self.sizes[-1]))
+        return Policy(self.name, contract, tuple(layers), arrays)
+
+
+def dense(function: Function, *sizes: int, seed: int = 0) -> Mlp:
+    """Random weights cost what trained ones cost; rows of unit gain keep values where tanh bends."""
+    rng = np.random.default_rng(seed)
+    pairs = list(itertools.pairwise(sizes))
+    weights = tuple((rng.normal(size=(outs, ins)) / np.sqrt(ins)).astype(np.float32) for ins, outs in pairs)
+    biases = tuple((0.1 * rng.normal(size=outs)).astype(np.float32) for _, outs in pairs)
+    return Mlp(f"dense-{function}", function, weights, biases)
+
+
+def sparse(mlp: Mlp, sparsity: float) -> Mlp:
+    """The largest weights of each layer, and of every row and column at least one: no unit dies.
+
+    ``sparsity`` is the share of zeros in each layer. Where a unit needs a weight that is not among the largest, it
+    takes the place of the smallest one that no unit needs, so the count stays exact. Random weights pruned by size alone leave
+    most units dead, and dead units flatter every runtime that removes them.
+    """
+    kept = []
+    for weight in mlp.weights:
+        count = max(round(weight.size * (1 - sparsity)), *weight.shape)
+        size = np.abs(weight)
+        needed = np.zeros(weight.shape, bool)
+        for row in range(len(size)):
+            needed[row, size[row].argmax()] = True
+        for column in np.flatnonzero(~needed.any(axis=0)):
+            needed[size[:, column].argmax(), column] = True
+        order = np.argsort(np.where(needed, np.inf, size), axis=None)[::-1][: max(count, int(needed.sum()))]
+        mask = np.zeros(weight.size, bool)
+        mask[order] = True
+        kept.append(weight * mask.reshape(weight.shape))
+    return Mlp(f"sparse{round(100 * sparsity)}-{mlp.function}", mlp.function, tuple(kept), mlp.biases)
+
+
+def observations(mlp: Mlp, count: int) -> np.ndarray:
+    """float32 [count, in], seeded."""
+    return np.random.default_rng(1).normal(size=(count, mlp.sizes[0])).astype(np.float32)

@@ -1,0 +1,120 @@
+"""The comparison on the virtual boards: peers' programs are built and checked as the benchmark says."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
+
+from boards import cmsis_nn, foreign, networks, thresholds
+from boards.rational_tanh import TANHF
+from boards.row import FLOAT_TOLERANCE, OURS, Row, WrongAnswer, markdown, measure
+
+from pilotfish.errors import BadInput, Unsupported
+from pilotfish.targets.profile import load_target
+
+for tool in ("ziglang", "unicorn", "capstone", "elftools"):
+    pytest.importorskip(tool, reason=f"{tool} is not installed")
+
+C = """#include <string.h>
+float tanhf(float x);
+void foreign_step(const float *obs, float *state, float *action) {
+  float first;
+  memcpy(&first, obs, 4);
+  state[0] += 1.0f;
+  action[0] = state[0] + tanhf(first);
+}
+"""
+CPP = """#include <cstddef>
+#include <cmath>
+template <typename T> static T twice(T x) { return x + x; }
+extern "C" void foreign_step(const float *obs, float *, float *action) {
+  for (std::size_t i = 0; i < 2; ++i) action[i] = twice(std::fabs(obs[i]));
+}
+"""
+
+
+@pytest.mark.parametrize("name", ["crazyflie", "nucleo-g0b1re"])
+def test_foreign_c_runs_with_state_and_our_tanh(name: str, tmp_path: Path) -> None:
+    board = foreign.board(foreign.Foreign({"a.c": C + TANHF}, 1, 1, state=1), load_target(name), tmp_path)
+    for x in (-20.0, -1.5, 0.0, 0.3, 9.0):
+        board.reset()
+        assert [float(board.step([x])[0]) for _ in range(2)] == pytest.approx([1 + np.tanh(x), 2 + np.tanh(x)], abs=1e-6)
+
+
+def test_foreign_cplusplus_finds_its_headers(tmp_path: Path) -> None:
+    board = foreign.board(foreign.Foreign({"a.cpp": CPP}, 2, 2), load_target("crazyflie"), tmp_path)
+    assert board.step([-1.25, 3.0]).tolist() == [2.5, 6.0]
+    assert board.profile(np.ones((1, 2))).instructions[0] > 0
+
+
+def test_objects_with_constructors_are_refused(tmp_path: Path) -> None:
+    text = CPP + "volatile int seed; struct S { S() : v(seed) {} int v; }; S s; int f() { return s.v; }"
+    with pytest.raises(BadInput, match="constructors"):
+        foreign.build(foreign.Foreign({"a.cpp": text}, 2, 2), load_target("crazyflie"), tmp_path)
+
+
+def test_only_virtual_boards_run_foreign_code(tmp_path: Path) -> None:
+    with pytest.raises(Unsupported):
+        foreign.build(foreign.Foreign({"a.c": C}, 1, 1), load_target("host-cpu"), tmp_path)
+
+
+@pytest.mark.parametrize("sparsity", [0.5, 0.8, 0.9, 0.95])
+def test_sparse_networks_keep_every_unit_alive(sparsity: float) -> None:
+    dense = networks.dense("relu", 17, 64, 64, 6)
+    for before, after in zip(dense.weights, networks.sparse(dense, sparsity).weights, strict=True):
+        live = after != 0
+        assert live.any(axis=0).all() and live.any(axis=1).all()
+        least = max(before.shape)
+        assert (
+            max(round(before.size * (1 - sparsity)), least) <= live.sum() <= max(round(before.size * (1 - sparsity)), 2 * least)
+        )
+        assert np.array_equal(after[live], before[live])
+
+
+def test_int8_policy_is_near_the_float_network() -> None:
+    from pilotfish.policy.reference import Reference
+
+    mlp = networks.dense("tanh", 5, 16, 16, 3)
+    seen = networks.observations(mlp, 64)
+    expected = mlp.reference(seen)
+    for quantize_input in (True, False):
+        reference = Reference(mlp.policy_int8(seen, quantize_input=quantize_input), np.float64)
+        answers = np.stack([reference.act(row) for row in seen])
+        assert 0 < np.abs(answers - expected).max() < 0.1 * np.abs(expected).max()
+    exact = Reference(mlp.policy(), np.float64)
+    assert np.stack([exact.act(row) for row in seen]) == pytest.approx(expected, abs=1e-12)
+
+
+def test_fixed_point_multipliers_hold_31_bits() -> None:
+    for factor in (1e-4, 0.123, 0.5, 0.999_999_999_9, 1.7):
+        multiplier, shift = cmsis_nn._fixed_point(factor)
+        assert 2**30 <= multiplier < 2**31
+        assert multiplier * 2.0 ** (shift - 31) == pytest.approx(factor, rel=1e-9)
+
+
+def test_a_wrong_program_is_not_counted(tmp_path: Path) -> None:
+    target = load_target("crazyflie")
+    elf = foreign.build(foreign.Foreign({"a.cpp": CPP}, 2, 2), target, tmp_path)
+    rows = np.ones((2, 2), np.float32)
+    assert measure(elf, target, 2 * rows, rows, FLOAT_TOLERANCE)["instructions"] > 0
+    with pytest.raises(WrongAnswer):
+        measure(elf, target, 2.001 * rows, rows, FLOAT_TOLERANCE)
+
+
+def test_goals_are_judged_by_the_numbers() -> None:
+    def row(variant: str, maker: str, cycles: int, flash: int) -> Row:
+        return Row("crazyflie", variant, maker, 1, cycles, cycles, cycles, 0, flash, 0, 0, 0.0)
+
+    rows = [row("float32 tanh", OURS, 30_000, 100), row("float32 tanh", "onnx2c", 40_000, 99)]
+    rows += [row("90 % sparse tanh", OURS, 7_500, 10), row("95 % sparse tanh", OURS, 7_500, 10)]
+    said = {line.split(maxsplit=1)[1]: line.split()[0] for line in thresholds.lines(rows)}
+    assert said["crazyflie: float32 tanh at most 33,000 cycles: 30,000"] == "met"
+    assert said["crazyflie: flash of float32 tanh at most that of onnx2c, 99 bytes: 100"] == "SHORT"
+    assert said["crazyflie: 90 % sparse tanh at least 4 times as fast as its dense twin: 4.00"] == "met"
+    assert said["crazyflie: 95 % sparse tanh at least 7 times as fast as its dense twin: 4.00"] == "SHORT"
+    assert "| 1.33 |" in markdown(rows)
