@@ -56,7 +56,8 @@ def for_time(policy: Policy, target: Target, typical_us: float, period_us: float
 def _fewer(policy: Policy, share: float) -> str:
     zeros = policy.parameters - policy.nonzero_parameters
     pruned = f", {zeros:,} of them zero already" if zeros else ""
-    return f"about {share:.2%} of the {policy.parameters:,} weights{pruned}, by distilling into a smaller network or by pruning"
+    part = f"{share:.0%}" if share >= 0.1 else f"{share:.1%}"
+    return f"about {part} of the {policy.parameters:,} weights{pruned}, by distilling into a smaller network or by pruning"
 
 
 def _boards(policy: Policy, target: Target, *, flash: int = 0, ram: int = 0, speed: float = 1.0) -> list[str]:
@@ -66,7 +67,8 @@ def _boards(policy: Policy, target: Target, *, flash: int = 0, ram: int = 0, spe
         other = load_target(name)
         flash_there, ram_there = other.memory.flash_bytes or 0, other.memory.ram_bytes or 0
         fits = flash_there >= flash and ram_there >= ram and policy.precision in other.precisions
-        if other.link.kind == "virtual" and other.name != target.name and fits and _speed(policy, target, other) >= speed:
+        chip = other.link.kind == "virtual" and other.cpu.clock_hz is not None  # a profile without a clock stands for no chip
+        if chip and other.name != target.name and fits and _speed(policy, target, other) >= speed:
             found.append((flash_there, other.name, ram_there, other))
     remedies = []
     for flash_there, name, ram_there, other in sorted(found, key=lambda entry: entry[:2])[:BOARDS]:

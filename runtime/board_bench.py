@@ -22,7 +22,7 @@ def board_bench(
     """Figures and verdict of ``observations`` float32 [N, n] on the board.
 
     Instructions are "emulated" (the real binary ran); cycles, stalls and latency are "estimated" from them.
-    The verdict judges the high end of the band: ``deadline_met`` (None where there is no cycle table or clock) and
+    The verdict judges the high end of the band (export judges the typical): ``deadline_met`` (None without cycles or clock) and
     ``fits`` {"flash": bool | None, "ram": bool | None}, None where the target states no limit.
     """
     profile, device, n = board.profile(observations), device_of(artifact), len(observations)
@@ -43,7 +43,10 @@ def board_bench(
     }
     if profile.cycles_low is not None and profile.cycles_typical is not None and profile.cycles_high is not None:
         extra = stalls if stalls is not None else np.zeros(n, np.int64)
-        included = "memory stalls included" if stalls is not None else "no model of memory stalls for this board"
+        if profile.stalls_in_cycles:
+            included = ""
+        else:
+            included = "memory stalls included" if stalls is not None else "no model of memory stalls for this board"
         figures["cycles"] = figure(
             profile.cycles_typical + extra,
             profile.cycles_low + extra,
@@ -67,7 +70,7 @@ def board_bench(
     deadline_met: bool | None = None
     if latency is not None:
         low, typical, high = latency
-        clock = f"cycles at {(profile.clock_hz or 0) / 1e6:g} MHz"
+        clock = "; ".join(filter(None, (f"cycles at {(profile.clock_hz or 0) / 1e6:g} MHz", profile.note)))
         figures["latency_us"] = figure(typical, low, high, "us", "estimated", BAND, clock)
         deadline_met = bool(high.max() <= deadline_us)
     ram = board.ram_static_bytes + profile.stack_bytes

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 from ..errors import PilotfishError
 from . import host
 from .profile import Target
-from .virtual.cores import find_core
+from .virtual.cores import CORES, Core, find_core
 from .virtual.cycles import find_table
 
 Severity = Literal["ok", "warning", "error"]
@@ -90,7 +90,8 @@ def _check_virtual(target: Target) -> list[Finding]:
             findings.append(
                 Finding("error", f"compile.mcpu {target.compile.mcpu!r} is not for a {core.name}; use {core.mcpu[0]!r}")
             )
-        hard = target.compile.triple.endswith("hf")
+        findings += _check_instructions(target, core)
+        hard = core.isa_name == "thumb" and target.compile.triple.endswith("hf")
         if hard and not core.fpu:
             findings.append(Finding("error", f"a {core.name} has no FPU: the triple must end in eabi, not eabihf"))
         if hard and "+" not in target.compile.mcpu and "-mfpu" not in " ".join(target.compile.flags):
@@ -105,6 +106,23 @@ def _check_virtual(target: Target) -> list[Finding]:
     return findings + _check_memory(target) + _check_cost(target)
 
 
+def _check_instructions(target: Target, core: Core) -> list[Finding]:
+    """Does the compiler's target name the core's instruction set?"""
+    triple, mcpu = target.compile.triple, target.compile.mcpu
+    if triple and not triple.startswith(core.isa.triples):
+        return [
+            Finding("error", f"compile.triple {triple!r} is not for a {core.name}; it must begin with {core.isa.triples[0]!r}")
+        ]
+    if core.isa_name != "riscv32":
+        return []
+    extensions, single = mcpu.split("+")[1:], "-mabi=ilp32f" in target.compile.flags
+    if {"f", "d"} & set(extensions) and not core.fpu:
+        return [Finding("error", f"a {core.name} has no FPU: compile.mcpu {mcpu!r} must not name f or d")]
+    if core.fpu and not ("f" in extensions and single):
+        return [Finding("warning", f"compile.mcpu {mcpu!r} names no f, or flags lack -mabi=ilp32f: soft float")]
+    return []
+
+
 def _check_memory(target: Target) -> list[Finding]:
     memory = target.memory
     if memory.flash_bytes is None or memory.ram_bytes is None:
@@ -113,8 +131,9 @@ def _check_memory(target: Target) -> list[Finding]:
     findings = []
     if memory.flash_origin < ram_stop and memory.ram_origin < flash_stop:
         findings.append(Finding("error", "flash and RAM overlap"))
-    if any(value % 1024 for value in (memory.flash_bytes, memory.ram_bytes, memory.flash_origin, memory.ram_origin)):
-        findings.append(Finding("error", "memory sizes and origins must be multiples of 1024 bytes"))
+    page = CORES[target.cpu.core].isa.page if target.cpu.core in CORES else 1024
+    if any(value % page for value in (memory.flash_bytes, memory.ram_bytes, memory.flash_origin, memory.ram_origin)):
+        findings.append(Finding("error", f"memory sizes and origins must be multiples of {page} bytes"))
     return findings or [Finding("ok", f"{memory.flash_bytes >> 10} KiB of flash, {memory.ram_bytes >> 10} KiB of RAM")]
 
 

@@ -54,7 +54,12 @@ class BoardProfile:
     clock_hz: float | None
     """The board's clock."""
     note: str
-    """What a reader of the cycles must know; may be empty."""
+    """What a reader of the cycles must know, such as where they come from; may be empty."""
+
+    @property
+    def stalls_in_cycles(self) -> bool:
+        """True where the cycles are a published CPI, measured with its stalls."""
+        return self.cycles_typical is not None and self.memory_stall_cycles is None
 
     def latency_us(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]] | None:
         """(low, typical, high) time of each decision in microseconds, stalls included; None without cycles or clock."""
