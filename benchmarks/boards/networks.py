@@ -94,26 +94,27 @@ def dense(function: Function, *sizes: int, seed: int = 0) -> Mlp:
 
 
 def sparse(mlp: Mlp, sparsity: float) -> Mlp:
-    """The largest weights of each layer, and of every row and column at least one: no unit dies.
+    """A share ``sparsity`` of all weights becomes zero, and no unit dies.
 
-    ``sparsity`` is the share of zeros in each layer. Where a unit needs a weight that is not among the largest, it
-    takes the place of the smallest one that no unit needs, so the count stays exact. Random weights pruned by size alone leave
-    most units dead, and dead units flatter every runtime that removes them.
+    Each row and each column of each layer keeps its largest weight; what then remains of the budget goes to the largest of
+    the others, compared across layers in units of 1 / sqrt(inputs). Random weights pruned by size alone leave most
+    units dead, and dead units flatter every program that removes them.
     """
-    kept = []
-    for weight in mlp.weights:
-        count = max(round(weight.size * (1 - sparsity)), *weight.shape)
-        size = np.abs(weight)
-        needed = np.zeros(weight.shape, bool)
+    sizes = [np.abs(weight) * np.sqrt(weight.shape[1]) for weight in mlp.weights]
+    for size in sizes:
         for row in range(len(size)):
-            needed[row, size[row].argmax()] = True
-        for column in np.flatnonzero(~needed.any(axis=0)):
-            needed[size[:, column].argmax(), column] = True
-        order = np.argsort(np.where(needed, np.inf, size), axis=None)[::-1][: max(count, int(needed.sum()))]
-        mask = np.zeros(weight.size, bool)
-        mask[order] = True
-        kept.append(weight * mask.reshape(weight.shape))
-    return Mlp(f"sparse{round(100 * sparsity)}-{mlp.function}", mlp.function, tuple(kept), mlp.biases)
+            size[row, size[row].argmax()] = np.inf
+        for column in np.flatnonzero(np.isfinite(size).all(axis=0)):
+            size[size[:, column].argmax(), column] = np.inf
+    ranked = np.concatenate([size.reshape(-1) for size in sizes])
+    needed, budget = int(np.isinf(ranked).sum()), round(ranked.size * (1 - sparsity))
+    if budget < needed:
+        raise ValueError(f"at most a share {1 - needed / ranked.size:.3f} can be zero with every unit alive, not {sparsity}")
+    kept = np.zeros(ranked.size, bool)
+    kept[np.argsort(-ranked, kind="stable")[:budget]] = True
+    masks = np.split(kept, np.cumsum([weight.size for weight in mlp.weights])[:-1])
+    weights = tuple(weight * mask.reshape(weight.shape) for weight, mask in zip(mlp.weights, masks, strict=True))
+    return Mlp(f"sparse{round(100 * sparsity)}-{mlp.function}", mlp.function, weights, mlp.biases)
 
 
 def observations(mlp: Mlp, count: int) -> np.ndarray:
