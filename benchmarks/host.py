@@ -30,6 +30,7 @@ from pilotfish.targets import host
 def main(arguments: list[str] | None = None) -> Results:
     """Run it; returns what it printed."""
     options = _options(arguments)
+    device = host.fingerprint()  # first: a pinned process has one usable core
     driver_cpu, peer_cpu = cpus()
     if driver_cpu is not None:
         os.sched_setaffinity(0, {driver_cpu})
@@ -40,7 +41,7 @@ def main(arguments: list[str] | None = None) -> Results:
         root = Path(scratch)
         chosen = {name: policy for name, policy in policies().items() if name in options.subjects}
         titles = {name: TITLES[name] for name in chosen}
-        results = Results(host.fingerprint(), settings, titles, {}, {}, {}, [])
+        results = Results(device, settings, titles, {}, {}, {}, [])
         try:
             for name, policy in chosen.items():
                 write_subject(name, policy, root / "subjects")

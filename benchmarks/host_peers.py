@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -57,10 +58,8 @@ class Running:
     def close(self) -> None:
         """End of stdin ends it; whoever does not listen is ended."""
         if self.process.stdin is not None and not self.process.stdin.closed:
-            try:
+            with contextlib.suppress(BrokenPipeError):
                 self.process.stdin.close()
-            except BrokenPipeError:
-                pass
         try:
             self.process.wait(10)
         except subprocess.TimeoutExpired:
@@ -101,7 +100,7 @@ def start(name: str, python: Path, scratch: Path, cpu: int | None, options: dict
             stdout=subprocess.PIPE,
             stderr=stream,
             text=True,
-            preexec_fn=pin,  # noqa: PLW1509 this script has one thread
+            preexec_fn=pin,  # safe here: this script has one thread
         )
     running = Running(name, process, log)
     try:

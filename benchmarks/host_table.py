@@ -47,8 +47,8 @@ def preface(results: Results) -> list[str]:
         for peer, packages in results.versions.items()
     )
     return [
-        f"{device['cpu']}, {device['usable_cores']} CPUs, kernel {device['kernel']}, Python {device['python']}, load {device['load']} "
-        f"at the start and {settings['load_at_end']:.2f} at the end, {device['date']}",
+        f"{device['cpu']}, {device['usable_cores']} CPUs, kernel {device['kernel']}, Python {device['python']}, "
+        f"load {device['load']} at the start and {settings['load_at_end']:.2f} at the end, {device['date']}",
         f"{settings['rounds']} rounds, blocks of {settings['block_ms']:g} ms, one thread, peers on CPU {settings['cpu']}; "
         f"{settings['seconds']:.0f} s in all",
         f"A clock around nothing shows {clocks}: contained in 'µs', taken off in 'less clock' and in both ratios.",

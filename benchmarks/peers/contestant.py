@@ -17,7 +17,7 @@ import numpy as np
 Step = Callable[[np.ndarray], np.ndarray]
 """float32 [n], one observation -> float32 [m], the action; the recurrent state stays inside and advances."""
 Block = Callable[[int], np.ndarray]
-"""How many calls -> nanoseconds of each, float64 [calls]; the observations rotate."""
+"""How many calls -> nanoseconds of a call, float64, one entry per call or per small group; the observations rotate."""
 
 
 class NotOffered(Exception):

@@ -13,6 +13,8 @@ from pilotfish.export.c.toolchain import host_compiler
 from .contestant import Contestant
 from .subject import Subject
 
+GROUP = 8
+"""Calls between two readings of the counter, as in timer.c."""
 CALIBRATION_MS = 100.0
 """How long the processor's counter is held against the system's clock."""
 
@@ -39,11 +41,12 @@ class Stopwatch:
         self.tick_ns = library.timer_tick_ns(CALIBRATION_MS)
 
     def run(self, step: int, calls: int, rows: np.ndarray, state: np.ndarray, action: np.ndarray) -> np.ndarray:
-        """Nanoseconds of each call of the function at address ``step``."""
-        elapsed = np.zeros(calls, np.uint64)
+        """Nanoseconds of a call of the function at address ``step``, one entry per group of calls."""
+        groups = -(-calls // GROUP)
+        elapsed = np.zeros(groups, np.uint64)
         arrays = rows.ctypes.data, len(rows), rows.shape[1], state.ctypes.data, action.ctypes.data, elapsed.ctypes.data
-        self._library.timer_run(step, calls, *arrays)
-        return elapsed * self.tick_ns
+        self._library.timer_run(step, groups, *arrays)
+        return elapsed * (self.tick_ns / GROUP)
 
     def empty(self, calls: int) -> np.ndarray:
         """What it shows for a function that does nothing."""

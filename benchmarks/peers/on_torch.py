@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -59,8 +60,8 @@ def module_of(subject: Subject) -> nn.Module:
     return nn.Sequential(*modules).eval()
 
 
-def contestant(label: str, contains: str, subject: Subject, call) -> Contestant:  # noqa: ANN001 a module, or its compiled form
-    """``call`` as a contestant that carries the state."""
+def contestant(label: str, contains: str, subject: Subject, call: Any) -> Contestant:
+    """``call``, a module or its compiled form, as a contestant that carries the state."""
     from_numpy, mode = torch.from_numpy, torch.inference_mode
     if not subject.state:
 
