@@ -29,7 +29,8 @@ typedef struct {
   enum blocked blocked; /* BUSY: another thread is inside, without the interpreter lock */
   npy_intp obs_size, state_size, action_size;
   int discrete;
-  double multiply_adds, release_at; /* of one decision; lock is given up around this many or more */
+  double multiply_adds;                  /* of one decision */
+  double release_at, release_batch_at;   /* the lock is given up around this many or more: a decision, a batch */
   PyArrayObject *obs, *state;       /* float32 buffers of this size (state: at least 1) that the caller keeps private */
   PyObject *prepare, *prepare_rows; /* any obs -> into the buffer; any rows -> float32 array; both raise in words */
   PyObject *refuse;                 /* (out, shape, obs) -> raises: out is not such an array, or shares memory with obs */
@@ -93,7 +94,7 @@ static void decide_rows(const Policy *self, const float *obs, float *state, char
 }
 
 /* From here to the end of the decision no Python code runs in this thread: the arrays stay as they were checked. */
-static int run(Policy *self, PyArrayObject *obs, PyArrayObject *action, npy_intp rows) {
+static inline int run(Policy *self, PyArrayObject *obs, PyArrayObject *action, npy_intp rows, double release_at) {
   const float *const from = PyArray_DATA(obs);
   float *const state = PyArray_DATA(self->state);
   char *const to = PyArray_DATA(action);
@@ -101,7 +102,7 @@ static int run(Policy *self, PyArrayObject *obs, PyArrayObject *action, npy_intp
     unavailable(self);
     return -1;
   }
-  if (self->multiply_adds * (double)rows < self->release_at) {
+  if (self->multiply_adds * (double)rows < release_at) {
     decide_rows(self, from, state, to, rows);
     return 0;
   }
@@ -147,7 +148,7 @@ static PyObject *act(PyObject *object, PyObject *obs) {
     Py_DECREF(done);
     obs = (PyObject *)self->obs;
   }
-  if (run(self, (PyArrayObject *)obs, action, 1) == 0) return (PyObject *)action;
+  if (run(self, (PyArrayObject *)obs, action, 1, self->release_at) == 0) return (PyObject *)action;
 failed:
   Py_DECREF(action);
   return NULL;
@@ -165,7 +166,7 @@ static PyObject *act_into(PyObject *object, PyObject *const *arguments, Py_ssize
   }
   if (!fits(out, action_type(self), WRITABLE, 1, 1, self->action_size) || overlap((PyArrayObject *)obs, (PyArrayObject *)out))
     return refused(self, obs, out, -1);
-  if (run(self, (PyArrayObject *)obs, (PyArrayObject *)out, 1)) return NULL;
+  if (run(self, (PyArrayObject *)obs, (PyArrayObject *)out, 1, self->release_at)) return NULL;
   Py_RETURN_NONE;
 }
 
@@ -200,7 +201,7 @@ static PyObject *act_batch(PyObject *object, PyObject *const *arguments, Py_ssiz
     if (!fits(out, action_type(self), WRITABLE, 2, n, self->action_size) ||
         overlap((PyArrayObject *)rows, (PyArrayObject *)out)) {
       refused(self, rows, out, n);
-    } else if (run(self, (PyArrayObject *)rows, (PyArrayObject *)out, n) == 0) {
+    } else if (run(self, (PyArrayObject *)rows, (PyArrayObject *)out, n, self->release_batch_at) == 0) {
       Py_DECREF(rows);
       return out;
     }
@@ -267,17 +268,19 @@ static int bind(Policy *self, PyObject *path) {
 }
 
 static PyObject *new_(PyTypeObject *type, PyObject *arguments, PyObject *keywords) {
-  static char *names[] = {"path", "obs", "state", "prepare", "prepare_rows", "refuse", "multiply_adds", "release_at", NULL};
+  static char *names[] = {"path", "obs", "state", "prepare", "prepare_rows", "refuse", "multiply_adds", "release_at",
+                          "release_batch_at", NULL};
   PyObject *path, *obs, *state, *prepare, *prepare_rows, *refuse;
-  double multiply_adds, release_at;
-  if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "UOOOOOdd", names, &path, &obs, &state, &prepare, &prepare_rows,
-                                   &refuse, &multiply_adds, &release_at))
+  double multiply_adds, release_at, release_batch_at;
+  if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "UOOOOOddd", names, &path, &obs, &state, &prepare, &prepare_rows,
+                                   &refuse, &multiply_adds, &release_at, &release_batch_at))
     return NULL;
   allocfunc const allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
   Policy *const self = (Policy *)allocate(type, 0); /* filled with zeros */
   if (self == NULL) return NULL;
   self->blocked = CLOSED;
-  self->multiply_adds = multiply_adds, self->release_at = release_at;
+  self->multiply_adds = multiply_adds;
+  self->release_at = release_at, self->release_batch_at = release_batch_at;
   Py_INCREF(obs), Py_INCREF(state), Py_INCREF(prepare), Py_INCREF(prepare_rows), Py_INCREF(refuse);
   self->obs = (PyArrayObject *)obs, self->state = (PyArrayObject *)state;
   self->prepare = prepare, self->prepare_rows = prepare_rows, self->refuse = refuse;
