@@ -1,0 +1,48 @@
+"""Integers between layers: Quantize stores floats as integers of a grid, DenseInteger multiplies them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..graph import Graph, Node
+from ..kernels import INTEGER_KERNELS, choose
+from ..kernels.integer_layer import IntegerLayer
+from .operator import Printed, Scope, number, pointers
+
+
+@dataclass
+class Quantize(Printed):
+    """y[i] = q - origin, where (q - zero) * scale is x[i] rounded to the grid; attributes ``grid`` and ``storage``."""
+
+    @classmethod
+    def read(cls, node: Node, graph: Graph) -> Quantize:
+        return cls(node, node.inputs[:1], graph.sizes[node.outputs[0]])
+
+    def print(self, scope: Scope) -> list[str]:
+        grid, stored = self.node.attributes["grid"], self.node.attributes["storage"]
+        low, high = grid.low - grid.zero, grid.high - grid.zero
+        if scope.machine.fpu:
+            value = f"{scope.call('to_grid')}(x[i], {number(1 / grid.scale)}, {number(low)}, {number(high)})"
+        else:
+            value = f"{scope.call('to_grid_soft')}(x[i], {number(1 / grid.scale)}, {low}, {high})"
+        shift = grid.zero - stored.origin
+        value += f" + {shift}" if shift > 0 else f" - {-shift}" if shift else ""
+        line = f"for (int i = 0; i < {self.size}; ++i) y[i] = ({stored.kind})({value});"
+        return [*pointers(scope, self.output, x=self.reads[0]), line]
+
+
+@dataclass
+class DenseInteger(Printed):
+    """A dense layer on stored integers; the node's attribute ``layer`` is an IntegerLayer."""
+
+    layer: IntegerLayer = None  # type: ignore[assignment]
+
+    @classmethod
+    def read(cls, node: Node, graph: Graph) -> DenseInteger:
+        layer: IntegerLayer = node.attributes["layer"]
+        return cls(node, node.inputs[:1], layer.rows, layer)
+
+    def print(self, scope: Scope) -> list[str]:
+        kernel, choice = choose(self.layer, scope.machine, INTEGER_KERNELS)
+        scope.choices.append(choice)
+        return [*pointers(scope, self.output, x=self.reads[0]), *kernel.print(self.layer, scope)]
