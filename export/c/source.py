@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import re
 from dataclasses import dataclass
-from importlib import resources
 from string import Template
 
 import numpy as np
 
 from ...errors import Unsupported
+from .functions import definitions, template
 from .graph import Graph, Kind, Node
 from .header import Header, harmless
 from .kernels import Choice
@@ -19,24 +19,6 @@ from .memory import BYTES, plan
 from .operators import OPERATORS, Operator, Scope, number
 from .operators.operator import ARENAS
 from .rewrites import rewrite
-
-MATH = {
-    "together": (),
-    "lanes": (),
-    "lanes_int8": ("lanes",),
-    "abs": (),
-    "at_most": (),
-    "exp_parts": (),
-    "tanh": (),
-    "exp": ("exp_parts",),
-    "sigmoid": ("exp_parts",),
-    "elu": ("exp_parts",),
-    "round_to_grid": (),
-    "inverse_sqrt": (),
-    "sum": (),
-    "sum_of_squares": (),
-}
-"""Math functions (templates/math_NAME.c) in the order in which they are printed, with what they need."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +84,7 @@ def generate(graph: Graph, machine: Machine, header: Header) -> Source:
         "arena_bytes": arena_bytes,
         "state_bytes": 4 * state,
         "alignment": alignment,
-        "math": "\n".join(template(f"math_{name}.c").rstrip("\n") + "\n" for name in _closure(scope.math)),
+        "math": definitions(scope.math, machine.accuracy),
         "tables": "\n".join(tables),
         "reset": "for (int i = 0; i < POLICY_STATE_SIZE; ++i) state[i] = 0.0f;" if state else "(void)state;",
         "body": "\n".join(f"  {line}" if line else "" for line in body),
@@ -199,13 +181,6 @@ def _unused(body: list[str], state: int) -> list[str]:
     return lines
 
 
-def _closure(names: set[str]) -> list[str]:
-    wanted = {n for n in names if n}
-    for name in tuple(wanted):
-        wanted |= set(MATH[name])
-    return [name for name in MATH if name in wanted]
-
-
 def _table(name: str, array: np.ndarray, comment: str) -> str:
     flat = array.reshape(-1)
     integer = flat.dtype.kind in "iu"
@@ -215,8 +190,3 @@ def _table(name: str, array: np.ndarray, comment: str) -> str:
     note = f"/* {harmless(comment)} */\n" if comment else ""
     kind = f"{flat.dtype.name}_t" if integer else "float"
     return f"{note}static const {kind} {name}[{len(words)}] POLICY_ALIGNED = {{\n  " + ",\n  ".join(rows) + "};\n"
-
-
-def template(name: str) -> str:
-    """The text of templates/NAME."""
-    return (resources.files(__package__) / "templates" / name).read_text(encoding="utf-8")

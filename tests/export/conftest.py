@@ -94,17 +94,17 @@ def build_host(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Policy], L
 
 
 @pytest.fixture(scope="session")
-def compile_functions(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], ctypes.CDLL]:
-    """C text -> a loaded library, compiled with the exporter's own flags."""
+def compile_functions(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., ctypes.CDLL]:
+    """(C text, more flags) -> a loaded library, compiled with the exporter's own flags, -O3 and -march=native."""
     from pilotfish.export.c.toolchain import BASE_FLAGS
 
     compiler = need_compiler()
 
-    def make(text: str) -> ctypes.CDLL:
+    def make(text: str, *more: str) -> ctypes.CDLL:
         folder = tmp_path_factory.mktemp("functions")
         (folder / "f.c").write_text(text)
         flags = [*BASE_FLAGS, "-O3", "-march=native", "-Wall", "-Wextra", "-Werror", "-pedantic", "-fPIC", "-shared"]
-        subprocess.run([compiler, *flags, "f.c", "-o", "f.so"], cwd=folder, check=True)
+        subprocess.run([compiler, *flags, *more, "f.c", "-o", "f.so"], cwd=folder, check=True)
         return ctypes.CDLL(str(folder / "f.so"))
 
     return make

@@ -1,1 +1,7 @@
-static inline float policy_abs(float x) { return x < 0.0f ? -x : x; }
+/* |x|, exact: the sign bit cleared. NaN stays NaN. */
+static inline float policy_abs(float x) {
+  policy_bits word;
+  word.value = x;
+  word.bits &= 0x7fffffffu;
+  return word.value;
+}

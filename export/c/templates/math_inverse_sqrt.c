@@ -1,8 +1,6 @@
-typedef union { float value; uint32_t bits; } policy_root;
-
 /* 1 / sqrt(x) for normal x > 0 by four Newton steps, without libm. Relative error at most 3e-7. */
 static inline float policy_inverse_sqrt(float x) {
-  policy_root guess;
+  policy_bits guess;
   guess.value = x;
   guess.bits = 0x5f375a86u - (guess.bits >> 1);
   float y = guess.value;

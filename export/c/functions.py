@@ -1,0 +1,70 @@
+"""The math functions of the generated code: templates/math_NAME.c, what each needs, and their two accuracies.
+
+``exact`` is near a float's rounding; ``fast`` (math_NAME_fast.c, where there is one) costs about half and errs by about
+1e-3. Both define the same C name, and say which variant they are and how far they may err.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from importlib import resources
+
+from .machine import Accuracy
+
+EXACT: Mapping[str, tuple[str, ...]] = {
+    "together": (),
+    "lanes": (),
+    "lanes_int8": ("lanes",),
+    "bits": (),
+    "abs": ("bits",),
+    "at_most": (),
+    "exp_parts": ("bits",),
+    "tanh": (),
+    "exp": ("exp_parts",),
+    "sigmoid": ("exp_parts",),
+    "silu": ("sigmoid",),
+    "elu": ("exp_parts",),
+    "softplus": ("abs", "exp_parts"),
+    "mish": ("exp_parts",),
+    "hard_sigmoid": (),
+    "round_to_grid": (),
+    "to_grid": ("bits",),
+    "to_grid_soft": ("bits",),
+    "scaled": (),
+    "stored_step": (),
+    "stairs": (),
+    "odd_stairs": (),
+    "pairs": (),
+    "inverse_sqrt": ("bits",),
+    "sum": (),
+    "sum_of_squares": (),
+}
+"""Function -> what it needs, in the order in which they are printed."""
+FAST: Mapping[str, tuple[str, ...]] = {
+    "tanh": ("abs",),
+    "exp": ("bits",),
+    "sigmoid": ("abs",),
+    "silu": ("abs",),
+    "elu": (),
+}
+"""The functions that have a fast variant, and what that needs."""
+
+
+def definitions(names: Iterable[str], accuracy: Accuracy) -> str:
+    """C text of the functions ``names`` and of all that they need, each once."""
+    needs = dict(EXACT) | (dict(FAST) if accuracy == "fast" else {})
+    wanted: set[str] = set()
+    waiting = [name for name in names if name]
+    while waiting:
+        name = waiting.pop()
+        if name not in wanted:
+            wanted.add(name)
+            waiting += needs[name]
+    fast = FAST if accuracy == "fast" else {}
+    texts = [template(f"math_{name}{'_fast' if name in fast else ''}.c") for name in EXACT if name in wanted]
+    return "\n".join(text.rstrip("\n") + "\n" for text in texts)
+
+
+def template(name: str) -> str:
+    """The text of templates/NAME."""
+    return (resources.files(__package__) / "templates" / name).read_text(encoding="utf-8")
