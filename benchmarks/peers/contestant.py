@@ -40,6 +40,8 @@ class Contestant:
     """One decision; used for the check, and timed where ``block`` is None."""
     reset: Callable[[], None]
     """The state goes back to zero."""
+    into: Callable[[np.ndarray, np.ndarray], object] | None = None
+    """(observation, action): writes the action in place; timed instead of ``step`` where it is given."""
     block: Block | None = None
     """Times calls without Python in between (from C); None: timed from Python."""
 
@@ -49,13 +51,28 @@ class Contestant:
         return "Python" if self.block is None else "C"
 
 
-def time_from_python(step: Step, rows: list[np.ndarray], calls: int) -> np.ndarray:
-    """One reading of the clock before and one after each call; both are in the figure."""
+def time_from_python(contestant: Contestant, rows: list[np.ndarray], calls: int, actions: int) -> np.ndarray:
+    """One reading of the clock before and one after each call; both are in the figure. ``actions``: values of an action."""
+    if contestant.into is not None:
+        return _time_in_place(contestant.into, rows, calls, np.zeros(actions, np.float32))
+    step = contestant.step
     times, clock, count = [0] * calls, time.perf_counter_ns, len(rows)
     for index in range(calls):
         row = rows[index % count]
         start = clock()
         step(row)
+        times[index] = clock() - start
+    return np.asarray(times, np.float64)
+
+
+def _time_in_place(
+    into: Callable[[np.ndarray, np.ndarray], object], rows: list[np.ndarray], calls: int, out: np.ndarray
+) -> np.ndarray:
+    times, clock, count = [0] * calls, time.perf_counter_ns, len(rows)
+    for index in range(calls):
+        row = rows[index % count]
+        start = clock()
+        into(row, out)
         times[index] = clock() - start
     return np.asarray(times, np.float64)
 

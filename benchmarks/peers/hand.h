@@ -62,58 +62,66 @@ INLINE void dense_block(const float *x, int n, const vf *w, const vf *b, vf *y, 
   }
 }
 
-/* int8: groups of GROUP inputs are multiplied and added by one instruction. */
+/* Integers: 4 bytes of inputs (4 int8 or 2 int16) are multiplied and added by one instruction.
+   Never maddubs: its 16-bit sums of two 8-bit products saturate. */
 #if defined(__AVX512VNNI__) || defined(__AVXVNNI__)
-#define GROUP 4
-#define OFFSET 128 /* activations are unsigned for the instruction; the bias takes it off again */
-typedef uint8_t activation;
-typedef int8_t weight;
-INLINE vi dot(vi sum, vi x, vi w) {
-#if defined(__AVX512VNNI__) && LANES == 16
-  return (vi)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)x, (__m512i)w);
-#elif defined(__AVXVNNI__)
-  return (vi)_mm256_dpbusd_avx_epi32((__m256i)sum, (__m256i)x, (__m256i)w);
-#else
-  return (vi)_mm256_dpbusd_epi32((__m256i)sum, (__m256i)x, (__m256i)w);
-#endif
-}
-#elif defined(__AVX2__)
-/* Not maddubs: its 16-bit sums of two 8-bit products saturate. */
-#define GROUP 2
-#define OFFSET 0
-typedef int16_t activation;
-typedef int16_t weight;
-INLINE vi dot(vi sum, vi x, vi w) {
+#define OFFSET 128 /* int8 activations are unsigned for the instruction; the first sum takes it off again */
+typedef uint8_t narrow;
+typedef int16_t wide;
 #if LANES == 16
-  return sum + (vi)_mm512_madd_epi16((__m512i)x, (__m512i)w);
+INLINE vi dot(vi sum, vi x, vi w) { return (vi)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)x, (__m512i)w); }
+INLINE vi dot_wide(vi sum, vi x, vi w) { return (vi)_mm512_dpwssd_epi32((__m512i)sum, (__m512i)x, (__m512i)w); }
 #else
-  return sum + (vi)_mm256_madd_epi16((__m256i)x, (__m256i)w);
+INLINE vi dot(vi sum, vi x, vi w) { return (vi)_mm256_dpbusd_avx_epi32((__m256i)sum, (__m256i)x, (__m256i)w); }
+INLINE vi dot_wide(vi sum, vi x, vi w) { return (vi)_mm256_dpwssd_avx_epi32((__m256i)sum, (__m256i)x, (__m256i)w); }
 #endif
-}
-#else
-#define GROUP 1
+#elif defined(__AVX2__)
 #define OFFSET 0
-typedef int32_t activation;
-typedef int32_t weight;
+typedef int16_t narrow;
+typedef int16_t wide;
+#if LANES == 16
+INLINE vi dot(vi sum, vi x, vi w) { return sum + (vi)_mm512_madd_epi16((__m512i)x, (__m512i)w); }
+#else
+INLINE vi dot(vi sum, vi x, vi w) { return sum + (vi)_mm256_madd_epi16((__m256i)x, (__m256i)w); }
+#endif
+INLINE vi dot_wide(vi sum, vi x, vi w) { return dot(sum, x, w); }
+#else
+#define OFFSET 0
+typedef int32_t narrow;
+typedef int32_t wide;
 INLINE vi dot(vi sum, vi x, vi w) { return sum + x * w; }
+INLINE vi dot_wide(vi sum, vi x, vi w) { return sum + x * w; }
 #endif
 
-typedef activation va __attribute__((vector_size(sizeof(activation) * LANES)));
+typedef narrow vnarrow __attribute__((vector_size(sizeof(narrow) * LANES)));
+typedef wide vwide __attribute__((vector_size(sizeof(wide) * LANES)));
 
-/* n activations (a multiple of LANES) onto their grid: clip(round(x / scale) + zero). */
-INLINE void quantize(const vf *x, int n, float inverse, float zero, activation *q) {
+/* clip(round(x / scale), low, high) for one vector; low and high are the ends of the grid less its zero point. */
+INLINE vi on_grid(vf x, float inverse, float low, float high) {
   const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to the nearest even integer */
+  return (vi)(at_least(at_most(x * inverse, high), low) + magic) - (vi)splat(magic);
+}
+
+/* n activations (a multiple of LANES) onto an int8 grid, OFFSET added where the products want it. */
+INLINE void quantize_narrow(const vf *x, int n, float inverse, int32_t zero, narrow *q) {
   for (int i = 0; i < n / LANES; ++i) {
-    vf y = at_least(at_most(x[i] * inverse, 127.0f - zero), -128.0f - zero) + magic;
-    vi r = (vi)y - (vi)splat(magic) + (OFFSET ? (int32_t)zero + OFFSET : 0);
-    va packed = __builtin_convertvector(r, va);
+    const vi r = on_grid(x[i], inverse, (float)(-128 - zero), (float)(127 - zero));
+    const vnarrow packed = __builtin_convertvector(r + (OFFSET ? zero + OFFSET : 0), vnarrow);
     memcpy(q + i * LANES, &packed, sizeof packed);
   }
 }
 
-/* y = (W q + b) * scale per output, K vectors of outputs at once; w[input group][K], each LANES * GROUP weights. */
-INLINE void dense_int8(const activation *q, int groups, const vi *w, const vi *b, const vf *scale, const vf *bias, vf *y, const int K,
-                       const int PHASES) {
+/* The same onto an int16 grid around zero. */
+INLINE void quantize_wide(const vf *x, int n, float inverse, wide *q) {
+  for (int i = 0; i < n / LANES; ++i) {
+    const vwide packed = __builtin_convertvector(on_grid(x[i], inverse, -32768.0f, 32767.0f), vwide);
+    memcpy(q + i * LANES, &packed, sizeof packed);
+  }
+}
+
+/* y = (W q + b) * scale + bias per output, K vectors of outputs at once; w[4 bytes of inputs][K][LANES]. */
+INLINE void dense_integer(const void *q, int groups, const vi *w, const vi *b, const vf *scale, const vf *bias, vf *y, const int K,
+                          const int PHASES, const int WIDE) {
   vi sums[8][16];
   for (int k = 0; k < K; ++k) sums[0][k] = b[k];
   for (int p = 1; p < PHASES; ++p)
@@ -122,10 +130,11 @@ INLINE void dense_int8(const activation *q, int groups, const vi *w, const vi *b
 #pragma GCC unroll 8
     for (int p = 0; p < PHASES; ++p) {
       int32_t group;
-      memcpy(&group, q + (i + p) * GROUP, sizeof group);
+      memcpy(&group, (const char *)q + (i + p) * 4, 4);
       const vi x = group - (vi){0};
 #pragma GCC unroll 16
-      for (int k = 0; k < K; ++k) sums[p][k] = dot(sums[p][k], x, w[(i + p) * K + k]);
+      for (int k = 0; k < K; ++k)
+        sums[p][k] = WIDE ? dot_wide(sums[p][k], x, w[(i + p) * K + k]) : dot(sums[p][k], x, w[(i + p) * K + k]);
     }
   }
   for (int k = 0; k < K; ++k) {

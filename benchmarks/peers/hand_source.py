@@ -17,12 +17,12 @@ ACCUMULATORS = 8
 
 @dataclass
 class HandSource:
-    """Writes C for a machine of ``lanes`` float32 per vector and ``group`` int8 inputs per product."""
+    """Writes C for one kind of machine."""
 
     lanes: int
+    """float32 values of a vector."""
     group: int
-    weight_type: np.dtype
-    """How an int8 weight is stored."""
+    """int8 inputs that one instruction multiplies and adds: 4 (VNNI), 2 (AVX2) or 1."""
     offset: int
     """Added to int8 activations before the product."""
     tables: list[str] = field(default_factory=list)
@@ -40,7 +40,7 @@ class HandSource:
                     self._dense(name, x, subject.matrix(f"{name}.weight"), subject.weights[f"{name}.bias"], f"{name}_y")
                     x, size = f"(const float *){name}_y", layer["out_size"]
                 case "linear":
-                    x, size = self._dense_int8(subject, layer, x, size, pending), layer["out_size"]
+                    x, size = self._dense_integer(subject, layer, x, size, pending), layer["out_size"]
                     pending = None
                 case "activation":
                     self._elementwise(x, size, layer["function"])
@@ -91,29 +91,37 @@ class HandSource:
             call = f"dense_block({x}, {inputs}, (const vf *){w}, (const vf *){b}, {y} + {start}, {count}, {phases})"
             self.body.append(f"  {call};")
 
-    def _dense_int8(self, subject: Subject, layer: dict[str, Any], x: str, size: int, grid: dict[str, Any]) -> str:
-        name, zero = layer["name"], grid["zero_point"]
-        if size % self.lanes or size % (self.group * 8):
-            raise NotOffered(f"int8 layers of {size} inputs are not written by hand")
+    def _dense_integer(self, subject: Subject, layer: dict[str, Any], x: str, size: int, grid: dict[str, Any]) -> str:
+        name, zero, is_wide = layer["name"], grid["zero_point"], grid.get("bits", 8) == 16
+        if is_wide and zero:
+            raise NotOffered("an int16 grid with a zero point is not written by hand")
+        group, kind = (min(2, self.group), "wide") if is_wide else (self.group, "narrow")
+        offset = 0 if is_wide else self.offset
+        dtype = {1: "int32_t", 2: "int16_t", 4: "int8_t"}[group]
+        # Up to whole vectors and whole rounds of the loop; what the padding holds meets weights of zero.
+        padded_size = size + -size % max(self.lanes, group * ACCUMULATORS)
+        if padded_size > size:
+            self.body += [f"  vf {name}_x[{padded_size // self.lanes}] = {{0}};", f"  memcpy({name}_x, {x}, {4 * size});"]
+            x = f"{name}_x"
         weight, scales = subject.weights[f"{name}.weight"], subject.weights[f"{name}.weight_scale"]
         outputs, step = weight.shape[0], np.float32(grid["scale"])
-        # The sums run over q + offset (or over q - zero where there is none); what that adds is taken off at the start.
-        extra = zero + self.offset if self.offset else 0
-        start_sums = -extra * weight.astype(np.int32).sum(axis=1)
+        # Where there is an offset the sums run over q + offset, elsewhere over q - zero: the first sum makes up for it.
+        first = -(zero + offset if offset else 0) * weight.astype(np.int32).sum(axis=1)
+        arguments = f"{_literal(1 / step)}, {name}_q" if is_wide else f"{_literal(1 / step)}, {zero}, {name}_q"
         self.body += [
-            f"  ALIGNED activation {name}_q[{size}];",
-            f"  quantize((const vf *)({x}), {size}, {_literal(1 / step)}, {float(zero)}f, {name}_q);",
+            f"  ALIGNED {kind} {name}_q[{padded_size}];",
+            f"  quantize_{kind}((const vf *)({x}), {padded_size}, {arguments});",
             f"  vf {name}_y[{-(-outputs // self.lanes)}];",
         ]
-        tables = {"s": (start_sums, "int32_t"), "f": (scales * step, "float"), "b": (subject.weights[f"{name}.bias"], "float")}
-        padded = self._padded(weight)
+        tables = {"s": (first, "int32_t"), "f": (scales * step, "float"), "b": (subject.weights[f"{name}.bias"], "float")}
+        padded = np.pad(self._padded(weight), ((0, 0), (0, padded_size - size)))
         for start, count, phases in self._blocks(outputs):
             rows = slice(start * self.lanes, (start + count) * self.lanes)
-            grouped = padded[rows].reshape(count * self.lanes, size // self.group, self.group).transpose(1, 0, 2)
-            w = self._table(f"{name}_w{start}", f"{self.weight_type.name}_t", grouped)
-            s, f, b = (self._table(f"{name}_{k}{start}", kind, self._padded(v)[rows]) for k, (v, kind) in tables.items())
-            where = f"{name}_q, {size // self.group}, (const vi *){w}, (const vi *){s}, (const vf *){f}, (const vf *){b}"
-            self.body.append(f"  dense_int8({where}, {name}_y + {start}, {count}, {phases});")
+            grouped = padded[rows].reshape(count * self.lanes, padded_size // group, group).transpose(1, 0, 2)
+            w = self._table(f"{name}_w{start}", dtype, grouped)
+            s, f, b = (self._table(f"{name}_{k}{start}", type_, self._padded(v)[rows]) for k, (v, type_) in tables.items())
+            where = f"{name}_q, {padded_size // group}, (const vi *){w}, (const vi *){s}, (const vf *){f}, (const vf *){b}"
+            self.body.append(f"  dense_integer({where}, {name}_y + {start}, {count}, {phases}, {int(is_wide)});")
         return f"(const float *){name}_y"
 
     def _gru(self, subject: Subject, layer: dict[str, Any], x: str) -> str:

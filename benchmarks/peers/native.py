@@ -91,4 +91,4 @@ def from_c(label: str, contains: str, function: Callable[..., object], subject: 
     def block(calls: int) -> np.ndarray:
         return watch.run(address, calls, rows, state, action)
 
-    return Contestant(label, contains, step, reset, block)
+    return Contestant(label, contains, step, reset, block=block)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from pilotfish.export.c.toolchain import host_compiler
 
 from .contestant import Contestant, NotOffered
@@ -47,5 +45,5 @@ def _source(scratch: Path) -> HandSource:
     vnni = "__AVX512VNNI__" in defined or "__AVXVNNI__" in defined
     if vnni and lanes == 16 and "__AVX512VNNI__" not in defined:
         raise NotOffered("AVX-512 with VNNI on 256 bits only: not a processor that hand.h knows")
-    group, dtype = (4, "int8_t") if vnni else (2, "int16_t") if "__AVX2__" in defined else (1, "int32_t")
-    return HandSource(lanes, group, np.dtype(dtype.removesuffix("_t")), 128 if vnni else 0)
+    group = 4 if vnni else 2 if "__AVX2__" in defined else 1
+    return HandSource(lanes, group, 128 if vnni else 0)

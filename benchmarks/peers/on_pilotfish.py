@@ -27,22 +27,21 @@ def prepare(subject: Subject, scratch: Path) -> list[Contestant]:
     artifact = export_policy(Policy.load(subject.folder / "subject.policy"), load_target("host-cpu"), "c", scratch)
     session = open_session(artifact, trust=True)
     library = ctypes.PyDLL(str(artifact.entry))
-    rows = np.ascontiguousarray(subject.observations)
-
-    def self_timed(calls: int) -> np.ndarray:
-        times = session.time_native(rows, calls)  # type: ignore[attr-defined]
-        return np.asarray(times, np.float64)
-
-    ordinary = "session.act(row): observation checked, new array out"
-    inside = "policy_time in the library; contains one reading of clock_gettime"
-    out = np.zeros(subject.sizes[2], np.float32)
+    rows, actions = np.ascontiguousarray(subject.observations), subject.sizes[2]
 
     def into(row: np.ndarray) -> np.ndarray:
-        session.act_into(row, out)  # type: ignore[attr-defined]
+        out = np.zeros(actions, np.float32)
+        session.act_into(row, out)
         return out
 
+    def self_timed(calls: int) -> np.ndarray:
+        return np.asarray(session.time_native(rows, calls), np.float64)  # type: ignore[attr-defined]
+
+    path = getattr(session, "call_path", "")
+    inside = "policy_time in the library: contains one reading of clock_gettime"
     return [
-        Contestant("Pilotfish C, from Python", ordinary, session.act, session.reset),
+        Contestant("Pilotfish C, from Python", f"session.act(row), a new array out ({path})", session.act, session.reset),
+        Contestant("Pilotfish C, act_into", f"session.act_into(row, out) ({path})", into, session.reset, session.act_into),
         from_c("Pilotfish C, from C", "policy_step(obs, state, action)", library.policy_step, subject, scratch),
-        Contestant("Pilotfish C, timing itself", inside, session.act, session.reset, self_timed),
+        Contestant("Pilotfish C, timing itself", inside, session.act, session.reset, block=self_timed),
     ]

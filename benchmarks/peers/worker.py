@@ -38,6 +38,7 @@ class Worker:
         self.module, self.scratch = module, scratch
         self.contestants: dict[tuple[str, str], Contestant] = {}
         self.rows: dict[str, list[np.ndarray]] = {}
+        self.actions: dict[str, int] = {}
         self.typical_ns: dict[tuple[str, str], float] = {}
 
     def prepare(self, folder: str) -> dict[str, Any]:
@@ -51,6 +52,7 @@ class Worker:
         except NotOffered as error:
             return {"contestants": [], "not_offered": str(error)}
         self.rows[subject.name] = [np.ascontiguousarray(row) for row in subject.observations]
+        self.actions[subject.name] = subject.sizes[2]
         answers = []
         for contestant in made:
             self.contestants[subject.name, contestant.label] = contestant
@@ -71,15 +73,15 @@ class Worker:
     def block(self, subject: str, label: str, budget_ms: float) -> dict[str, Any]:
         """Time one block of about ``budget_ms``."""
         key = subject, label
-        contestant, rows = self.contestants[key], self.rows[subject]
+        contestant = self.contestants[key]
         if key not in self.typical_ns:
-            self._time(contestant, rows, 3)
-            self.typical_ns[key] = max(1.0, float(np.median(self._time(contestant, rows, 20))))
+            self._time(contestant, subject, 3)
+            self.typical_ns[key] = max(1.0, float(np.median(self._time(contestant, subject, 20))))
             fitting = int(np.clip(20 * budget_ms * 1e6 / self.typical_ns[key], 20, FIRST_WARM_UP))
-            self.typical_ns[key] = max(1.0, float(np.median(self._time(contestant, rows, fitting))))
+            self.typical_ns[key] = max(1.0, float(np.median(self._time(contestant, subject, fitting))))
         calls = int(np.clip(budget_ms * 1e6 / self.typical_ns[key], FEWEST, MOST))
-        self._time(contestant, rows, min(WARM_UP, calls))
-        times = self._time(contestant, rows, calls)
+        self._time(contestant, subject, min(WARM_UP, calls))
+        times = self._time(contestant, subject, calls)
         return {"median_ns": float(np.median(times)), "p99_ns": float(np.percentile(times, 99)), "calls": calls}
 
     def clock(self) -> dict[str, Any]:
@@ -90,11 +92,10 @@ class Worker:
             answer["C"] = float(np.median(native.stopwatch(self.scratch).empty(MOST)))
         return answer
 
-    @staticmethod
-    def _time(contestant: Contestant, rows: list[np.ndarray], calls: int) -> np.ndarray:
+    def _time(self, contestant: Contestant, subject: str, calls: int) -> np.ndarray:
         if contestant.block is not None:
             return contestant.block(calls)
-        return time_from_python(contestant.step, rows, calls)
+        return time_from_python(contestant, self.rows[subject], calls, self.actions[subject])
 
 
 def check(contestant: Contestant, subject: Subject) -> float:
