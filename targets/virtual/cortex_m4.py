@@ -4,6 +4,8 @@
 [F] Same manual's FPU table, as reprinted in TI SWCU192, table 3-27.
 [P] "Instruction pairing", as reprinted in TI SWCU185, section 3 (and Arm DDI 0337I for the Cortex-M3).
 [H] FPU result hazards: the sentence of the same manual that Electronics Stack Exchange 544886 quotes.
+[A] Alignment of 32-bit instructions, as measured: compendium.i-0.nl/docs/instruction-alignment/rules (an STM32, the part is
+    not named), and jnk0le/random, "pipeline cycle test", cortex_m3m4.md (STM32F103 and STM32F407).
 """
 
 from __future__ import annotations
@@ -80,6 +82,33 @@ def cost(instruction: Instruction, before: Instruction | None) -> tuple[int, int
     if instruction.predicated:
         low = min(low, 1)  # skipped when its condition is false
     return low, typical, high
+
+
+def fetch_stalls(block: tuple[Instruction, ...], entered_by_branch: bool) -> int:
+    """Cycles lost to 32-bit instructions that straddle two words, even where memory has no wait states [A].
+
+    The core fetches a word at a time. One cycle each for: a branch to such an instruction; a run of three of them, or of
+    four stores; such a load straight after another load, which then is not pipelined.
+    """
+    stalls = int(entered_by_branch and _straddles(block[0]))
+    run = 0
+    stores = True
+    before: Instruction | None = None
+    for instruction in block:
+        if not _straddles(instruction):
+            run, stores = 0, True
+        else:
+            run += 1
+            stores = stores and instruction.name in STORES
+            stalls += run == (4 if stores else 3)
+            loads = instruction.name in LOADS and before is not None and before.name in LOADS
+            stalls += loads and before is not None and not before.writes & instruction.base
+        before = instruction
+    return stalls
+
+
+def _straddles(instruction: Instruction) -> bool:
+    return instruction.size == 4 and instruction.address % 4 == 2
 
 
 def _load_or_store(instruction: Instruction, before: Instruction | None) -> tuple[int, int, int]:

@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 from ...errors import Unsupported
 from ..profile import near
-from . import cortex_m0plus, cortex_m4
+from . import cortex_m0plus, cortex_m3, cortex_m4, cortex_m7, cortex_m33
 from .decode import Instruction
+from .pipeline import Pipeline
 
 
 class Cycles(NamedTuple):
@@ -37,16 +38,32 @@ class CostTable:
     """What a taken branch adds."""
     note: str = ""
     """What a reader of its figures must know."""
+    pipeline: Pipeline | None = None
+    """Rules for whole blocks, where instructions share cycles; ``instruction`` is then only a rough figure."""
+    fetch_stalls: Callable[[tuple[Instruction, ...], bool], int] | None = None
+    """Cycles that a block loses to the alignment of its code; the second argument: it was entered by a branch."""
+
+
+def _piped(name: str, pipeline: Pipeline, note: str) -> CostTable:
+    def instruction(this: Instruction, before: Instruction | None) -> tuple[int, int, int]:
+        del before
+        cycles = pipeline.timing(this).cycles
+        return cycles, cycles, cycles
+
+    return CostTable(name, instruction, pipeline.refill, note, pipeline)
 
 
 TABLES: dict[str, CostTable] = {
-    "cortex-m0plus": CostTable("cortex-m0plus", cortex_m0plus.cost, cortex_m0plus.REFILL),
-    "cortex-m4": CostTable("cortex-m4", cortex_m4.cost, cortex_m4.REFILL),
-    # Arm publishes no table for the M33. The M4's was 4 % low on a NUCLEO-U575ZI once its flash wait states
-    # were added (MLPerf Tiny v1.1 anomaly detection, same binary), so it is the best there is.
-    "cortex-m33": CostTable(
-        "cortex-m33", cortex_m4.cost, cortex_m4.REFILL, note="Arm publishes no Cortex-M33 table: the Cortex-M4's is used"
-    ),
+    table.name: table
+    for table in (
+        CostTable("cortex-m0plus", cortex_m0plus.cost, cortex_m0plus.REFILL),
+        CostTable("cortex-m3", cortex_m3.cost, cortex_m3.REFILL, fetch_stalls=cortex_m4.fetch_stalls),
+        CostTable("cortex-m4", cortex_m4.cost, cortex_m4.REFILL, fetch_stalls=cortex_m4.fetch_stalls),
+        _piped(
+            "cortex-m7", cortex_m7.PIPELINE, "Arm publishes no Cortex-M7 table: pairing and latencies as others measured them"
+        ),
+        _piped("cortex-m33", cortex_m33.PIPELINE, "Arm publishes no Cortex-M33 table: cycles as others measured them"),
+    )
 }
 
 
@@ -57,16 +74,19 @@ def find_table(name: str) -> CostTable:
     return TABLES[name]
 
 
-def block_cost(table: CostTable, block: tuple[Instruction, ...], before: Instruction | None, taken: bool) -> Cycles:
+def block_cost(table: CostTable, block: tuple[Instruction, ...], before: tuple[Instruction, ...], taken: bool) -> Cycles:
     """Cycles of one execution of a straight ``block``.
 
-    ``before`` is the last instruction that ran before it; ``taken``: its last instruction branched away.
+    ``before`` is the block that ran before it (empty: unknown); ``taken``: its last instruction branched away.
     """
+    if table.pipeline is not None:
+        return Cycles(*table.pipeline.cost(before, block, taken))
     low = typical = high = 0
+    last = before[-1] if before else None
     for instruction in block:
-        a, b, c = table.instruction(instruction, before)
+        a, b, c = table.instruction(instruction, last)
         low, typical, high = low + a, typical + b, high + c
-        before = instruction
+        last = instruction
     if taken:
         low, typical, high = low + table.refill[0], typical + table.refill[1], high + table.refill[2]
     return Cycles(low, typical, high)

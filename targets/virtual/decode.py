@@ -40,6 +40,14 @@ class Instruction:
     """Registers it reads, without the addend of a multiply-accumulate."""
     writes: frozenset[str] = field(default_factory=frozenset)
     """Registers it writes."""
+    addend: frozenset[str] = field(default_factory=frozenset)
+    """Registers that a multiply-accumulate adds to."""
+    shifted: bool = False
+    """An operand is shifted or rotated on the way."""
+    writeback: bool = False
+    """Its address register is changed too."""
+    sets_flags: bool = False
+    """It changes the condition flags."""
 
 
 class Decoder:
@@ -89,9 +97,15 @@ class Decoder:
         if name in ("vpush", "vstmia", "vstmdb"):
             # capstone lists what a store reads as written too.
             writes = frozenset(r for r in writes if not r.startswith("s") or r == "sp")
+        addend: frozenset[str] = frozenset()
         if name in MULTIPLY_ACCUMULATE and name[0] == "v":
             # The addend is read one cycle later than the factors: only the factors can wait for a result.
             reads = self._names(raw, [operand.reg for operand in raw.operands[1:]])
+            addend = self._names(raw, [raw.operands[0].reg])
+        elif name in ADDS_LONG:
+            addend = self._names(raw, [operand.reg for operand in raw.operands[:2]])
+        elif name in ADDS_LAST and len(raw.operands) == 4:
+            addend = self._names(raw, [raw.operands[3].reg])
         return Instruction(
             address=raw.address,
             size=raw.size,
@@ -106,6 +120,10 @@ class Decoder:
             literal="pc" in base,
             reads=reads,
             writes=writes,
+            addend=addend,
+            shifted=any(operand.shift.type not in (0, arm.ARM_SFT_INVALID) for operand in raw.operands),
+            writeback=bool(raw.writeback),
+            sets_flags=bool(raw.update_flags) or name in ("cmp", "cmn", "tst", "teq"),
         )
 
     @staticmethod
@@ -120,4 +138,13 @@ class Decoder:
         return frozenset(names)
 
 
+ADDS_LONG = frozenset(
+    {"smlal", "umlal", "umaal", "smlald", "smlaldx", "smlsld", "smlsldx"} | {f"smlal{x}{y}" for x in "bt" for y in "bt"}
+)
+"""Multiplications that add to the register pair that they write."""
+ADDS_LAST = frozenset(
+    {"mla", "mls", "smlad", "smladx", "smlsd", "smlsdx", "smmla", "smmlar", "smmls", "smmlsr", "smlawb", "smlawt"}
+    | {f"smla{x}{y}" for x in "bt" for y in "bt"}
+)
+"""Multiplications that add their last operand."""
 MULTIPLY_ACCUMULATE = frozenset({"vmla", "vmls", "vnmla", "vnmls", "vfma", "vfms", "vfnma", "vfnms", "mla", "mls"})

@@ -87,6 +87,7 @@ class Profiler:
             return CallProfile(instructions, cycles, None)
         lines = [self._lines_of(int(key)) for key in blocks]
         stalls = data_stalls(self._reads, self._cost) + code_stalls(map(lines.__getitem__, order.tolist()), self._cost)
+        stalls += self._fetch_stalls(blocks, order, times)
         return CallProfile(instructions, cycles, stalls)
 
     def _block(self, key: int) -> tuple[Instruction, ...]:
@@ -117,16 +118,36 @@ class Profiler:
         ends = starts + (blocks & np.uint64(SIZE_MASK))
         taken = np.ones(len(order), bool)  # the last block returns
         taken[:-1] = starts[order[1:]] != ends[order[:-1]]
-        before = np.concatenate([[len(blocks)], order[:-1]])  # len(blocks): nothing ran before
-        edges, times = np.unique((before * len(blocks) + order) * 2 + taken, return_counts=True)
+        came_from = np.concatenate([[len(blocks)], order[:-1]])  # len(blocks): nothing ran before
+        edges, times = np.unique((came_from * len(blocks) + order) * 2 + taken, return_counts=True)
         total = Cycles(0, 0, 0)
         for edge, n in zip(edges.tolist(), times.tolist(), strict=True):
             previous, this, away = edge // 2 // len(blocks), edge // 2 % len(blocks), bool(edge % 2)
             key = (int(blocks[previous]) if previous < len(blocks) else None, int(blocks[this]), away)
             if key not in self._edges:
-                last = self._block(key[0])[-1] if key[0] is not None else None
-                self._edges[key] = block_cost(self._table, self._block(key[1]), last, away)
+                before = self._block(key[0]) if key[0] is not None else ()
+                self._edges[key] = block_cost(self._table, self._block(key[1]), before, away)
             total = total.plus(self._edges[key].times(n))
+        return total
+
+    def _fetch_stalls(
+        self, blocks: npt.NDArray[np.uint64], order: npt.NDArray[np.intp], times: npt.NDArray[np.intp]
+    ) -> int:
+        """What the core itself loses to the alignment of code: per block, and per entry by a branch."""
+        assert self._table is not None
+        stalls = self._table.fetch_stalls
+        if stalls is None:
+            return 0
+        starts = blocks >> np.uint64(SIZE_BITS)
+        ends = starts + (blocks & np.uint64(SIZE_MASK))
+        jumped = np.ones(len(order), bool)  # the call itself is a branch
+        jumped[1:] = starts[order[1:]] != ends[order[:-1]]
+        entries = np.bincount(order[jumped], minlength=len(blocks))
+        total = 0
+        for key, n, entered in zip(blocks.tolist(), times.tolist(), entries.tolist(), strict=True):
+            block = self._block(key)
+            plain = stalls(block, False)
+            total += plain * n + (stalls(block, True) - plain) * entered
         return total
 
     def _lines_of(self, key: int) -> tuple[tuple[int, int], ...]:
