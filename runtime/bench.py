@@ -107,7 +107,10 @@ def _host(
         inside_us = _time_inside(native, observations, calls, report(calls)) if native else None
         session.reset()
         paced = pace(lambda k: act(rows[k % len(rows)]), hz, periods, progress=report(total - periods)) if periods else None
-    from_python = f"timed around the Python call; reading the clock costs {overhead_ns:.0f} ns of it, not subtracted; gc off"
+    path = f" through {native.call_path.partition(':')[0]}" if native else ""
+    from_python = (
+        f"timed around the Python call of act{path}; reading the clock costs {overhead_ns:.0f} ns of it, not subtracted; gc off"
+    )
     tight_us, how = (
         (call_us, from_python) if inside_us is None else (inside_us, "timed inside the library, one clock read included")
     )

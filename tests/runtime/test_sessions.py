@@ -120,6 +120,51 @@ def test_missing_cpu_features_are_named(build, policy_of, monkeypatch: pytest.Mo
     open_session(artifact, trust=True).close()
 
 
+X86 = {
+    "Haswell": "fpu sse2 pni ssse3 fma movbe popcnt sse4_1 sse4_2 avx f16c abm avx2 bmi1 bmi2",
+    "Cascade Lake": "fpu sse2 pni ssse3 fma movbe popcnt sse4_1 sse4_2 avx f16c abm avx2 bmi1 bmi2"
+    " avx512f avx512dq avx512cd avx512bw avx512vl avx512_vnni",
+}
+"""Vector and integer extensions as /proc/cpuinfo spells them."""
+
+
+@pytest.mark.skipif(host.machine() != "x86_64-linux", reason="x86 compiler flags")
+@pytest.mark.parametrize(
+    "built_for, here, missing",
+    [
+        ("haswell", "Haswell", ""),
+        ("haswell", "Cascade Lake", ""),
+        ("cascadelake", "Cascade Lake", ""),
+        ("cascadelake", "Haswell", "avx512_vnni, avx512bw, avx512cd, avx512dq, avx512f, avx512vl"),
+        ("icelake-server", "Cascade Lake", "avx512_bitalg, avx512_vbmi2, avx512_vpopcntdq, avx512ifma, avx512vbmi, gfni, vaes"),
+        ("alderlake", "Cascade Lake", "avx_vnni, gfni"),
+        ("x86-64", "Haswell", ""),
+    ],
+)
+def test_code_for_another_cpu_is_refused(
+    build, policy_of, tmp_path, monkeypatch: pytest.MonkeyPatch, built_for: str, here: str, missing: str
+) -> None:
+    """The compiler's macros become the kernel's names of CPU extensions, and those are compared with a (made up) host's."""
+    artifact = build(policy_of(), "c")
+    from pilotfish.errors import MissingTool
+    from pilotfish.export.c.host import cpu_flags
+    from pilotfish.export.c.toolchain import CompileError, host_compiler
+
+    try:
+        flags = cpu_flags(host_compiler(), [f"-march={built_for}"], tmp_path)
+    except (CompileError, MissingTool) as error:
+        pytest.skip(f"a compiler that knows -march={built_for}: {str(error)[:60]}")
+    artifact = edited(artifact, tools=artifact.manifest.tools | {"cpu_flags": " ".join(flags)})
+    (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nflags\t\t: {X86[here]}\n")
+    true_flags = host.cpu_flags
+    monkeypatch.setattr(host, "cpu_flags", lambda: true_flags(tmp_path / "cpuinfo"))
+    if missing:
+        with pytest.raises(BadInput, match=rf"features it was built for, found no {missing}.*pilotfish export"):
+            open_session(artifact, trust=True)
+    else:
+        open_session(artifact, trust=True).close()
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_an_entry_that_is_not_the_contracts_is_refused(build, policy_of, tmp_path: Path, backend: str) -> None:
     """Buffers are bound by address: sizes that disagree would read and write past them."""
