@@ -16,6 +16,7 @@ from .host import build_library
 from .machine import machine_for
 from .operators import OPERATORS, READ_ONLY
 from .reader import read
+from .selftest import selftest_files
 from .source import Source, generate, template
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def build(policy: Policy, model: onnx.ModelProto, target: Target, folder: Path) 
     if target.link.kind not in ("local", "virtual"):
         raise Unsupported(f"target {target.name}, link", expected="local or virtual", found=target.link.kind)
     source = generate_for(policy, model, target)
-    files = dict(source.files)
+    files = source.files | selftest_files(policy, target)
     virtual = target.link.kind == "virtual"
     if virtual:
         files |= {name: template(name) for name in ("harness.c", "startup.c")}
