@@ -6,9 +6,10 @@ from .kernel import Choice, Kernel, choose
 from .layer import DenseLayer
 from .scalar import Scalar
 from .scalar_int8 import ScalarInt8
+from .straight import Straight
 from .vector import Vector
 
-KERNELS: tuple[Kernel, ...] = (Scalar(), ScalarInt8(), Vector())
+KERNELS: tuple[Kernel, ...] = (Constant(), Scalar(), ScalarInt8(), Vector(), Block(), Csr(), Straight())
 """In order of preference among equals. A new kernel is a line here."""
 
 __all__ = ["KERNELS", "Choice", "DenseLayer", "Kernel", "choose"]

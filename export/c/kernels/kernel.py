@@ -46,12 +46,16 @@ class Choice:
 
     def __str__(self) -> str:
         rows, columns = self.shape
+        sparse = self.kernel.startswith("dense") and self.live < rows * columns / 2
+        note = "; sparse, but the dense loop is cheaper on this machine" if sparse else ""
         others = ", ".join(f"{name} {cycles:,.0f}" for name, cycles in sorted(self.cycles.items(), key=lambda item: item[1]))
-        return f"{self.layer} {rows} x {columns}, {self.live} weights: {self.kernel} (estimated cycles: {others})"
+        return f"{self.layer} {rows} x {columns}, {self.live} weights: {self.kernel} (estimated cycles: {others}){note}"
 
 
 def choose(layer: DenseLayer, machine: Machine, kernels: Sequence[Kernel]) -> tuple[Kernel, Choice]:
     """The cheapest kernel for ``layer``; of equally cheap ones, the first in the table."""
+    if not layer.live:  # nothing is multiplied: the constant kernel alone needs no table of weights
+        kernels = [kernel for kernel in kernels if kernel.name == "constant"] or kernels
     able = [(kernel, cost) for kernel in kernels if (cost := kernel.cost(layer, machine)) is not None]
     chosen, _ = min(able, key=lambda entry: entry[1])
     costs = {kernel.name: cost for kernel, cost in able}

@@ -42,4 +42,4 @@ class DenseLayer:
     @property
     def density(self) -> float:
         """Share of weights that are not zero."""
-        return self.live / self.weight.size
+        return self.live / self.weight.size if self.weight.size else 0.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .activation import FORMULAS as ACTIVATIONS
 from .activation import Activation
+from .chain import Chain
 from .dense import Dense
 from .elementwise import FORMULAS as ARITHMETIC
 from .elementwise import Elementwise
@@ -14,6 +15,7 @@ from .reduce import ArgMax, Softmax
 
 OPERATORS: dict[str, type[Operator]] = {
     "Dense": Dense,
+    "Chain": Chain,
     "LayerNormalization": LayerNorm,
     "Softmax": Softmax,
     "ArgMax": ArgMax,

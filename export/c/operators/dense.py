@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..graph import Graph, Node
-from ..kernels import KERNELS, DenseLayer, choose
+from ..header import harmless
+from ..kernels import KERNELS, Choice, DenseLayer, choose
 from .operator import Printed, Scope, pointers
 
 
@@ -23,4 +24,10 @@ class Dense(Printed):
     def print(self, scope: Scope) -> list[str]:
         kernel, choice = choose(self.layer, scope.machine, KERNELS)
         scope.choices.append(choice)
-        return [*pointers(scope, self.output, x=self.reads[0]), *kernel.print(self.layer, scope)]
+        inputs = {"x": self.reads[0]} if self.reads else {}  # a layer without live inputs reads none
+        return [comment(choice), *pointers(scope, self.output, **inputs), *kernel.print(self.layer, scope)]
+
+
+def comment(choice: Choice) -> str:
+    """What policy.c says about the choice."""
+    return f"/* {harmless(str(choice))} */"

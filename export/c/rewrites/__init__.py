@@ -6,10 +6,19 @@ from collections.abc import Callable
 
 from ..graph import Graph
 from ..machine import Machine
+from .chain_straight import chain_straight
+from .dead_units import dead_units
 from .fuse_activations import fuse_activations
 from .lift_dense import lift_dense
+from .low_rank import low_rank
 
-REWRITES: tuple[Callable[[Graph, Machine], Graph], ...] = (lift_dense, fuse_activations)
+REWRITES: tuple[Callable[[Graph, Machine], Graph], ...] = (
+    lift_dense,
+    dead_units,
+    low_rank,
+    fuse_activations,
+    chain_straight,
+)
 
 
 def rewrite(graph: Graph, machine: Machine) -> Graph:

@@ -1,0 +1,153 @@
+"""Block-sparse: for a block of outputs, only the inputs that one of them reads, each with all weights of the block."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..machine import Machine
+from .blocks import cut, pad, runs
+from .finish import finish
+from .indices import c_type, small
+from .layer import DenseLayer
+
+if TYPE_CHECKING:
+    from ..operators.operator import Scope
+
+SCALAR_WIDTHS = (8, 4, 2)
+SUMS = 4
+"""Vectors of running sums that a block keeps at least, so that one multiply-add need not wait for the one before."""
+
+
+class Block:
+    """Sums in the order of the plain loop without the zeros; on vector machines in up to four interleaved parts."""
+
+    name = "block"
+
+    def cost(self, layer: DenseLayer, machine: Machine) -> float | None:
+        if not layer.live or layer.columns > 65536 or (machine.vectors and layer.activation is not None):
+            return None
+        return min(estimate(layer, machine, width) for width in widths(machine))
+
+    def table_bytes(self, layer: DenseLayer, machine: Machine) -> int:
+        width = best_width(layer, machine)
+        entries = sum(len(columns) * block for columns, block in zip(*_blocks(layer, width, machine), strict=True))
+        index = 1 if layer.columns <= 256 else 2
+        return entries * layer.weight.itemsize + entries // width * index + 9 * layer.rows + 200
+
+    def print(self, layer: DenseLayer, scope: Scope) -> list[str]:
+        machine = scope.machine
+        width = best_width(layer, machine)
+        columns, blocks = _blocks(layer, width, machine)
+        padded = pad_rows(layer.weight, sum(blocks))
+        starts = np.cumsum([0, *blocks])
+        packed = [
+            np.ascontiguousarray(padded[start : start + block][:, inputs].T).reshape(-1)
+            for start, block, inputs in zip(starts[:-1], blocks, columns, strict=True)
+        ]
+        at, count = small(np.concatenate(columns)), small([len(inputs) for inputs in columns])
+        note = f"{layer.rows} x {layer.columns} in blocks of {width} outputs: [block][input in use][output of the block]"
+        weight = np.concatenate(packed)
+        tables = {
+            "w": (weight, scope.table(layer.name, weight, note)),
+            "at": (at, scope.table(f"{layer.name}_inputs", at, "inputs that a block uses")),
+            "count": (count, scope.table(f"{layer.name}_counts", count, "how many inputs every block uses")),
+        }
+        bias = scope.table(f"{layer.name}_bias", pad(layer.bias, sum(blocks)), f"{layer.rows} values")
+        scale = None
+        if layer.scale is not None:
+            scale = scope.table(f"{layer.name}_scale", pad(layer.scale, sum(blocks)), f"{layer.rows} values")
+        lines = [f"const {c_type(array)} *{pointer} = {table};" for pointer, (array, table) in tables.items()]
+        stretches = runs([(int(start), block) for start, block in zip(starts[:-1], blocks, strict=True)])
+        if machine.vectors:
+            scope.math.add("lanes_int8" if scale else "lanes")
+            lines += _lanes_guard(machine)
+        for start, block, times in stretches:
+            body = _vector(block, machine, bias, scale) if machine.vectors else _scalar(layer, scope, block, bias, scale)
+            lines.append(f"for (int o = {start}; o < {start + block * times}; o += {block}) {{")
+            lines += [f"  {line}" for line in body]
+            lines.append("}")
+        return lines
+
+
+def widths(machine: Machine) -> tuple[int, ...]:
+    """Outputs of a block that suit the machine."""
+    return tuple(machine.vector_floats * n for n in (4, 2, 1)) if machine.vectors else SCALAR_WIDTHS
+
+
+def best_width(layer: DenseLayer, machine: Machine) -> int:
+    """The cheapest of ``widths``."""
+    return min(widths(machine), key=lambda width: estimate(layer, machine, width))
+
+
+def estimate(layer: DenseLayer, machine: Machine, width: int) -> float:
+    """Cycles with blocks of ``width`` outputs."""
+    columns, blocks = _blocks(layer, width, machine)
+    if machine.vectors:
+        each = {block: 0.9 + 0.6 * block / machine.vector_floats for block in set(blocks)}
+        return sum(15.0 + len(inputs) * each[block] for inputs, block in zip(columns, blocks, strict=True))
+    per_weight = 4.0 if machine.fpu else 140.0
+    return sum(20.0 + 6.0 * block + len(inputs) * (8.0 + per_weight * block) for inputs, block in zip(columns, blocks, strict=True))
+
+
+def pad_rows(weight: np.ndarray, rows: int) -> np.ndarray:
+    """``weight`` with rows of zeros below it."""
+    return np.concatenate([weight, np.zeros((rows - len(weight), weight.shape[1]), weight.dtype)])
+
+
+def _blocks(layer: DenseLayer, width: int, machine: Machine) -> tuple[list[np.ndarray], list[int]]:
+    """(the inputs in use, the number of outputs) of every block."""
+    narrower = (width,) if machine.vectors else tuple(w for w in (8, 4, 2, 1) if w <= width)
+    cuts = cut(layer.rows, narrower)
+    return [np.flatnonzero((layer.weight[start : start + w] != 0).any(0)) for start, w in cuts], [w for _, w in cuts]
+
+
+def _scalar(layer: DenseLayer, scope: Scope, width: int, bias: str, scale: str | None) -> list[str]:
+    rows = range(width)
+    cast = "(float)" if scale else ""
+    begin = ", ".join(f"s{k} = " + ("0.0f" if scale else f"{bias}[o + {k}]") for k in rows)
+    add = " ".join(f"s{k} += {cast}w[{k}] * v;" for k in rows)
+    end = []
+    for k in rows:
+        if scale:
+            end.append(f"s{k} = {bias}[o + {k}] + {scale}[o + {k}] * s{k};")
+        end.append(f"y[o + {k}] = {finish(layer, scope, f's{k}')};")
+    return [
+        f"float {begin};",
+        f"for (int n = *count++; n > 0; --n, w += {width}) {{ const float v = x[*at++]; {add} }}",
+        *end,
+    ]
+
+
+def _vector(width: int, machine: Machine, bias: str, scale: str | None) -> list[str]:
+    inputs = max(1, SUMS * machine.vector_floats // width)
+    load = "policy_load_int8" if scale else "policy_load"
+    vectors = f"{width} / POLICY_LANES"
+    each = f"for (int k = 0; k < {vectors}; ++k)"
+    place = "[o + k * POLICY_LANES]"
+    first = "policy_zero()" if scale else f"policy_load(&{bias}{place})"
+    lines = ["int n = *count++;", f"policy_vec sum[{inputs}][{vectors}];", f"{each} sum[0][k] = {first};"]
+    if inputs > 1:
+        lines += [
+            f"for (int u = 1; u < {inputs}; ++u) {each} sum[u][k] = policy_zero();",
+            f"for (; n >= {inputs}; n -= {inputs}, at += {inputs}, w += {inputs * width})",
+            f"  for (int u = 0; u < {inputs}; ++u)",
+            f"    {each} sum[u][k] += {load}(&w[u * {width} + k * POLICY_LANES]) * x[at[u]];",
+        ]
+    lines += [
+        f"for (; n > 0; --n, ++at, w += {width})",
+        f"  {each} sum[0][k] += {load}(&w[k * POLICY_LANES]) * x[*at];",
+    ]
+    if inputs > 1:
+        lines.append(f"for (int u = 1; u < {inputs}; ++u) {each} sum[0][k] += sum[u][k];")
+    value = f"policy_load(&{bias}{place}) + policy_load(&{scale}{place}) * sum[0][k]" if scale else "sum[0][k]"
+    return [*lines, f"{each} policy_store(&y{place}, {value});"]
+
+
+def _lanes_guard(machine: Machine) -> list[str]:
+    return [
+        f"#if POLICY_LANES > {machine.vector_floats}",
+        f'#error "the blocks were made for vectors of {machine.vector_floats} floats: generate the policy for this processor"',
+        "#endif",
+    ]
