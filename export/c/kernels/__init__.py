@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from .block import Block
+from .constant import Constant
+from .csr import Csr
 from .kernel import Choice, Kernel, choose
 from .layer import DenseLayer
 from .scalar import Scalar
