@@ -165,6 +165,9 @@ def export(
         float | None,
         typer.Option(min=0.001, help="Rate that a virtual board must keep; default: the policy's, else the target's."),
     ] = None,
+    accuracy: Annotated[
+        str | None, typer.Option(help="Activation functions of the C back-end: exact (default) or fast, within about 1e-3.")
+    ] = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the artifacts.")] = Path("dist"),
     as_json: Json = False,
     verbose: Verbose = False,
@@ -175,9 +178,9 @@ def export(
     """
     from .export.build import export_policy
     from .policy.bundle import Policy
-    from .targets import load_target
+    from .targets import load_target, with_accuracy
 
-    bundle, profiles = Policy.load(policy), [load_target(name) for name in target]
+    bundle, profiles = Policy.load(policy), [with_accuracy(load_target(name), accuracy) for name in target]
     artifacts = [
         export_policy(bundle, profile, backend, output, precision=precision, control_hz=control_hz, say=terminal.note)
         for profile in profiles

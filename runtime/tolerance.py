@@ -4,8 +4,9 @@
 |---|---|---|
 | float32, int8 weights | every entry within 1e-5 s | feed-forward: the same; recurrent: every entry within 1e-4 s |
 | int8 activations | 99 % of the entries within 1e-3 s, all within 8 steps | recurrent: 95 % within 1e-3 s, all within 16 steps |
+| fast activation functions | 99 % of the entries within 1e-2 s, all within 5e-2 s | recurrent: 95 % and 1e-1 s |
 | discrete, float32 | where it differs, the two logits lie within 1e-5 of each other | recurrent: 99 % of the choices agree |
-| discrete, int8 activations | 99 % of the choices agree | recurrent: 95 % agree |
+| discrete, int8 activations or fast | 99 % of the choices agree | recurrent: 95 % agree |
 
 s = max(1, largest golden |action| of that entry): an action in RPM is not held to micro-RPM, nor a small angle beside it
 to RPM. 1e-5 is about 100 float32 roundings (2^-24 = 6e-8): what reordered sums and other tanh polynomials may cost, and
@@ -20,6 +21,9 @@ scale * max_k |W_jk| (times the slope of what follows), the "step" of the table;
 by a little and some of them by a step, with random signs, which stays below a few steps. Such ties are rare and mostly
 small, so 99 % of the entries must agree closely; a wrong scale, zero point or weight moves nearly all entries and fails
 that part, and a single wrong channel fails the bound on the worst.
+
+Fast activation functions (compile.accuracy = "fast") are each within about 1e-3 of the exact ones, by choice; a few
+layers of them add up to several times that. A verdict on them is the return's, not this table's.
 """
 
 from __future__ import annotations
@@ -35,6 +39,7 @@ from ..policy.layers import Activation, Affine, Clip, Linear, Quantize
 
 FP32, DRIFT, TYPICAL = 1e-5, 1e-4, 1e-3
 STEPS, DRIFT_STEPS = 8, 16
+FAST, FAST_WORST, FAST_DRIFT_WORST = 1e-2, 5e-2, 1e-1
 UNKNOWN_STEP = 0.05 / STEPS
 """Size of a step, in s, where the layers after the last rounding are not simple enough to follow."""
 
@@ -60,14 +65,17 @@ def quantized(policy: Policy) -> bool:
     return any(isinstance(layer, Quantize) for layer in policy.layers)
 
 
-def tolerance_for(policy: Policy, golden: Golden, *, drift: bool, override: float | None = None) -> Tolerance:
-    """The rule of the table above; ``drift``: recurrent and on its own state. ``override``: every entry within this."""
+def tolerance_for(policy: Policy, golden: Golden, *, drift: bool, override: float | None = None, fast: bool = False) -> Tolerance:
+    """The rule of the table above. ``drift``: recurrent and on its own state; ``fast``: activation functions of that variant.
+
+    ``override``: every entry within this.
+    """
     if policy.contract.action.kind == "discrete":
         nothing = np.zeros(1)
         if override is not None:
             raise BadInput("tolerance", expected="none for a discrete policy, whose choices agree or not", found=f"{override:g}")
-        if drift or quantized(policy):
-            share = 0.95 if drift and quantized(policy) else 0.99
+        if drift or fast or quantized(policy):
+            share = 0.95 if drift and (fast or quantized(policy)) else 0.99
             return Tolerance(nothing, nothing, share, 0.0, f"{share:.0%} of the choices agree")
         return Tolerance(nothing, nothing, 0.0, FP32, f"choices agree, or the two logits lie within {FP32:g} of each other")
     size = policy.contract.action.size
@@ -77,14 +85,18 @@ def tolerance_for(policy: Policy, golden: Golden, *, drift: bool, override: floa
         every = np.full(size, float(override))
         return Tolerance(every, every, 1.0, 0.0, f"every entry within {override:g}")
     unit = np.maximum(1.0, np.abs(golden.action.astype(np.float64)).max(axis=0))
+    if fast:
+        share, worst = (0.95, FAST_DRIFT_WORST) if drift else (0.99, FAST_WORST)
+        rule = f"fast activations: {share:.0%} of the entries within {FAST:g}, all within {worst:g}{_unit(unit)}"
+        return Tolerance(FAST * unit, worst * unit, share, 0.0, rule)
     if not quantized(policy):
         bound = DRIFT if drift else FP32
         return Tolerance(bound * unit, bound * unit, 1.0, 0.0, f"every entry within {bound:g}{_unit(unit)}")
     steps, share = (DRIFT_STEPS, 0.95) if drift else (STEPS, 0.99)
     step = last_step(policy)
-    worst = steps * (UNKNOWN_STEP * unit if step is None else step)
+    most = steps * (UNKNOWN_STEP * unit if step is None else step)
     rule = f"{share:.0%} of the entries within {TYPICAL:g}{_unit(unit)}, all within {steps} int8 steps of the last layer"
-    return Tolerance(TYPICAL * unit, np.maximum(worst, TYPICAL * unit), share, 0.0, rule)
+    return Tolerance(TYPICAL * unit, np.maximum(most, TYPICAL * unit), share, 0.0, rule)
 
 
 def _unit(unit: np.ndarray) -> str:

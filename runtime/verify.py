@@ -45,8 +45,9 @@ def verify(
     if max_steps is not None and max_steps < 1:
         raise BadInput("max_steps", expected="at least 1", found=f"{max_steps}")
     recurrent = state_size(artifact.manifest.contract) > 0
+    fast = artifact.manifest.backend == "c" and artifact.manifest.target.compile.accuracy == "fast"
     rules = [
-        tolerance_for(artifact.policy, golden, drift=drift, override=tolerance)
+        tolerance_for(artifact.policy, golden, drift=drift, override=tolerance, fast=fast)
         for drift in ((False, True) if recurrent else (False,))
     ]
     with closing(open_session(artifact, trust=trust)) as session:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import os
 import tomllib
@@ -221,3 +222,13 @@ def shipped_targets() -> dict[str, Path]:
     """Name -> file of every profile that comes with Pilotfish."""
     folder = Path(str(resources.files("pilotfish.targets") / "profiles"))
     return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def with_accuracy(target: Target, accuracy: str | None) -> Target:
+    """The target with activation functions of that accuracy; None: as the profile says."""
+    if accuracy is None:
+        return target
+    chosen = {"exact": "exact", "fast": "fast"}.get(accuracy)
+    if chosen is None:
+        raise BadInput("--accuracy", expected="exact or fast", found=repr(accuracy), repair=near(accuracy, ["exact", "fast"]))
+    return dataclasses.replace(target, compile=dataclasses.replace(target.compile, accuracy=chosen))

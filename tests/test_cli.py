@@ -157,6 +157,20 @@ def test_export_verify_evaluate_report_in_json(tmp_path: Path, capsys: pytest.Ca
     assert (tmp_path / "r.html").stat().st_size > 10_000 and json.loads((tmp_path / "r.json").read_text())
 
 
+def test_fast_activations_are_asked_for_recorded_and_judged_as_such(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bundle = tiny_policy().save(tmp_path / "tiny.policy")
+    arguments = ["export", str(bundle), "-t", "host-cpu", "--backend", "c", "-o", str(tmp_path / "dist"), "--json"]
+    line = fails(capsys, 2, *arguments, "--accuracy", "quick")
+    assert "exact or fast" in line
+    assert main([*arguments, "--accuracy", "fast"]) == 0
+    (built,) = json.loads(capsys.readouterr().out)
+    manifest = json.loads((Path(built["artifact"]) / "artifact.json").read_text())
+    assert manifest["tools"]["accuracy"] == manifest["target"]["compile"]["accuracy"] == "fast"
+    assert "fast variant" in (Path(built["artifact"]) / "policy.c").read_text()
+    assert main(["verify", built["artifact"], "--json"]) == 0
+    assert "99%" in json.loads(capsys.readouterr().out)["rule"]
+
+
 def test_a_failed_gate_is_exit_code_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for package in ("onnxruntime", "gymnasium"):
         pytest.importorskip(package)
