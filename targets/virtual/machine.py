@@ -16,9 +16,9 @@ IDLE = "pilotfish_idle"
 """Where the firmware waits once it has started."""
 MAX_INSTRUCTIONS = 200_000_000
 """A call that has not returned by then never will: seconds of board time."""
-PAD = 0x1FFFF000
-"""Where calls return to. It must be executable in Arm's default memory map (the top of the code region is), and
-neither the null page nor an EXC_RETURN value, which would hide mistakes."""
+PAD = 0x1FFF0000
+"""Where calls return to. It must be executable in Arm's default memory map (the code region is), lie apart from RAM, so
+that a stack that leaves it is noticed, and be neither the null page nor an EXC_RETURN value, which would hide mistakes."""
 MAX_ADDRESS = 0xE0000000
 """Memory ends below it: Arm keeps its system registers there, and 32 bits end soon after."""
 PAINT = 0xA5

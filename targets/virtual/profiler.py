@@ -130,9 +130,7 @@ class Profiler:
             total = total.plus(self._edges[key].times(n))
         return total
 
-    def _fetch_stalls(
-        self, blocks: npt.NDArray[np.uint64], order: npt.NDArray[np.intp], times: npt.NDArray[np.intp]
-    ) -> int:
+    def _fetch_stalls(self, blocks: npt.NDArray[np.uint64], order: npt.NDArray[np.intp], times: npt.NDArray[np.intp]) -> int:
         """What the core itself loses to the alignment of code: per block, and per entry by a branch."""
         assert self._table is not None
         stalls = self._table.fetch_stalls

@@ -12,10 +12,27 @@ typedef int int32_t;
 extern char __stack_top[];
 extern unsigned __data_load[], __data_start[], __data_end[], __bss_start[], __bss_end[];
 __attribute__((noreturn, used)) void Reset_Handler(void);
-__attribute__((section(".vectors"), used)) const void *const vectors[16] = {__stack_top, (void *)Reset_Handler};
+__attribute__((noreturn, used)) void start(void);
 __attribute__((noreturn, noinline, used)) void pilotfish_idle(void) { for (;;) __asm__ volatile("nop"); }
+#if defined(__riscv)
+__attribute__((naked, section(".vectors"))) void Reset_Handler(void) {
+#if defined(__riscv_flen) && !defined(NO_SWITCH)
+  __asm__ volatile("li t0, 0x6000; csrs mstatus, t0"); /* mstatus.FS: the FPU on */
+#endif
+  __asm__ volatile("la sp, __stack_top; j start");
+}
+#elif defined(__aarch64__)
+__attribute__((naked, section(".vectors"))) void Reset_Handler(void) {
+  __asm__ volatile("adrp x0, __stack_top; add x0, x0, :lo12:__stack_top; mov sp, x0; b start");
+}
+#else
+__attribute__((section(".vectors"), used)) const void *const vectors[16] = {__stack_top, (void *)Reset_Handler};
 void Reset_Handler(void) {
   *(volatile unsigned *)0xE000ED88 |= 0xFu << 20; /* CPACR: the FPU on */
+  start();
+}
+#endif
+void start(void) {
   volatile unsigned *from = __data_load, *to = __data_start;
   while ((unsigned *)to < __data_end) *to++ = *from++;
   for (to = __bss_start; (unsigned *)to < __bss_end;) *to++ = 0;
@@ -45,6 +62,14 @@ SECTIONS {
 }
 """
 CPUS = {
+    "cortex-m3": ("thumb-freestanding-eabi", "cortex_m3"),
+    "cortex-m33": ("thumb-freestanding-eabihf", "cortex_m33+fp_armv8d16sp"),
+    "cortex-m7": ("thumb-freestanding-eabihf", "cortex_m7+fp_armv8d16"),
+    "rv32imc": ("riscv32-freestanding-none", "generic_rv32+m+c"),
+    "rv32imac": ("riscv32-freestanding-none", "generic_rv32+m+a+c"),
+    "rv32imafc": ("riscv32-freestanding-none", "generic_rv32+m+a+f+c"),
+    "rv32imafdc": ("riscv32-freestanding-none", "generic_rv32+m+a+f+d+c"),
+    "cortex-a53": ("aarch64-freestanding-none", "cortex_a53"),
     "cortex-m4": ("thumb-freestanding-eabihf", "cortex_m4+vfp4d16sp"),
     "cortex-m0plus": ("thumb-freestanding-eabi", "cortex_m0plus"),
 }
@@ -62,18 +87,20 @@ def firmware(tmp_path_factory):
         pytest.importorskip(module)
     folder = tmp_path_factory.mktemp("firmware")
 
-    def build(source, core="cortex-m4", interface=(2, 0, 1, 0)):
+    def build(source, core="cortex-m4", interface=(2, 0, 1, 0), define=""):
         obs, state, action, discrete = interface
         defines = [f"-DOBS={obs}", f"-DSTATE={state}", f"-DACTION={action}", f"-DDISCRETE={discrete}"]
         defines.append(f"-DVALUE={'int32_t' if discrete else 'float'}")
-        text = START + INTERFACE + source
+        text = (f"#define {define}\n" if define else "") + START + INTERFACE + source
         path = folder / hashlib.sha256(f"{text}{core}{interface}".encode()).hexdigest()[:16]
         if not path.exists():
             path.with_suffix(".c").write_text(text)
             (folder / "board.ld").write_text(LINKER_SCRIPT)
             triple, mcpu = CPUS[core]
             command = [sys.executable, "-m", "ziglang", "cc", "-target", triple, f"-mcpu={mcpu}", "-O2", "-fno-builtin", *defines]
-            command += ["-nostdlib", f"-Wl,-T,{folder / 'board.ld'}", "-Wl,-e,Reset_Handler", str(path.with_suffix(".c"))]
+            if core not in ("cortex-m3", "rv32imc"):
+                command.append("-nostdlib")  # else the compiler's own software floating point
+            command += [f"-Wl,-T,{folder / 'board.ld'}", "-Wl,-e,Reset_Handler", str(path.with_suffix(".c"))]
             subprocess.run([*command, "-o", str(path)], check=True)
         return path
 
