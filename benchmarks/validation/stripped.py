@@ -186,7 +186,7 @@ class _AsMachine(SimpleNamespace):
     """The face of the virtual machine that the profiler uses."""
 
     def __init__(self, image: StrippedImage) -> None:
-        super().__init__(engine=image.engine, _unicorn=unicorn, core=image.core, read=image.read)
+        super().__init__(engine=image.engine, _unicorn=unicorn, core=image.core, isa=image.core.isa, read=image.read)
         self.flash_start, self.flash_stop, self._image = image.flash_start, image.flash_stop, image
 
     def call(self, address: int) -> None:

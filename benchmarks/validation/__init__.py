@@ -1,0 +1,1 @@
+"""What benchmarks/validate_boards.py compares with published hardware, one concept a file."""
