@@ -104,6 +104,7 @@ def _rounds(running: list[Running], results: Results, rounds: int, block_ms: flo
                     block = by_name[line.peer].ask("block", subject=subject, label=line.label, budget_ms=block_ms)
                 except PeerFailed as error:
                     line.failed, line.medians_ns = str(error), []
+                    results.absent[f"{line.label} on {subject}"] = line.failed
                     continue
                 if index >= 0:
                     line.medians_ns.append(block["median_ns"])

@@ -13,7 +13,7 @@ def rows_of(results: Results, subject: str) -> list[tuple[str, ...]]:
     lines = [line for line in results.lines if line.subject == subject]
     timed = sorted((line for line in lines if line.timed), key=results.median_ns)
     return [_row(results, line) for line in timed] + [
-        (line.label, line.caller, "wrong" if not line.right else "failed", line.failed, "", "", "", f"{line.deviation:.1e}")
+        (line.label, line.caller, "wrong" if not line.right else "failed", "", "", "", "", f"{line.deviation:.0e}")
         for line in lines
         if not line.timed
     ]
