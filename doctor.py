@@ -63,7 +63,7 @@ def _headers() -> Finding:
     """Can exports for this machine carry the extension that calls them fast?"""
     from .runtime.c_binding import NoBinding, include_folders
 
-    adds = "an extension that calls C artifacts 20 times faster than ctypes"
+    adds = "C artifacts called by an extension: 0.03 us around the policy, where ctypes takes 1"
     try:
         return Finding("compilers", "Python.h, NumPy's headers", ", ".join(include_folders()), adds)
     except NoBinding as reason:

@@ -89,7 +89,7 @@ def checked_rows(contract: Contract, obs: Any) -> np.ndarray:
         found = f"shape {array.shape}"
         if array.ndim == 2 and array.shape[1] == size:
             if array.dtype.kind in "fiub":
-                return np.require(array, np.float32, "CAE")
+                return np.require(array, np.float32, ["C", "A", "E"])
             found = f"values of type {array.dtype}"
     except ValueError as error:
         found = f"a {type(obs).__name__} that is no array ({error})"

@@ -5,6 +5,7 @@ import gc
 import re
 import sys
 import threading
+import time
 import weakref
 from pathlib import Path
 from types import SimpleNamespace
@@ -180,6 +181,21 @@ def test_actions_that_were_let_go_cost_no_new_array(opened, policy_of) -> None:
     session.act(obs), session.act(obs)
     assert watched() is None  # nobody can meet an array again that he saw end
     session.close()
+
+
+def test_a_call_costs_a_fraction_of_what_ctypes_takes(opened, policy_of) -> None:
+    """The least of many short blocks, in turns: what else the machine does only ever adds."""
+    policy = policy_of()
+    fast, slow = opened(policy), opened(policy, "ctypes")
+    obs, out, least = policy.golden.obs[0].astype(np.float32), np.zeros(3, np.float32), {}
+    calls = {"act": lambda: fast.act(obs), "act_into": lambda: fast.act_into(obs, out), "ctypes": lambda: slow.act(obs)}
+    for _ in range(100):
+        for name, call in calls.items():
+            begin = time.perf_counter_ns()
+            for _ in range(50):
+                call()
+            least[name] = min(least.get(name, 10**9), time.perf_counter_ns() - begin)
+    assert least["act"] < 0.5 * least["ctypes"] and least["act_into"] < 0.5 * least["ctypes"], least
 
 
 def test_nothing_leaks(opened, policy_of) -> None:

@@ -2,8 +2,10 @@
    policy.h know nothing of it. It holds no policy: the sizes come from the library that it is given, so the same
    binding serves every policy. Limited API of CPython 3.11: one build serves every later version.
 
-   Measured on one x86-64 core around an empty C function: reading the arrays' own fields 0.01 us a call, asking for
-   them through the buffer protocol 0.11 us, a new result array per call 0.09 us (hence the spare ones below). */
+   Measured on one x86-64 core around an empty C function, as the least of 40 blocks of 20,000 calls, without the loop:
+   with the arrays' own fields read through NumPy's headers 0.016 us a call, with the buffer protocol 0.113; with a new
+   result array per call 0.086, with the spare ones below 0.014; giving up the interpreter lock adds 0.037. The limited
+   API costs nothing (each within 0.003 of the full one). Addresses bound once and no argument at all: 0.019. */
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030B0000
 #include <Python.h>
