@@ -69,10 +69,33 @@ def test_a_mistake_is_named_in_one_line(tmp_path, old, new, message):
     assert "\n" not in str(caught.value) and str(path) in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "cost, message",
+    [
+        ("cpi = [1, 2, 3]", "needs a source"),
+        ('cpi = [3, 2, 1]\nsource = "x"', "low <= typical <= high"),
+        ('cpi = [0, 1, 2]\nsource = "x"', "above 0"),
+        ('cpi = [1, nan, 2]\nsource = "x"', "low <= typical <= high"),
+        ('cpi = [1, 2]\nsource = "x"', "cpi"),
+        ('cpi = [1, 2, 3]\nsource = "x"\nflash_wait_states = 2', "leave flash_wait_states out"),
+        ('cpi = [1, 2, 3]\nsource = "x"\ntable = "cortex-m4"', "not both"),
+        ('table = "cortex-m4"\nsource = "x"', "source belongs to cpi"),
+        ("flash_line_bytes = 8", "either table or cpi"),
+        ('cpi = [1, 2, 3]\nsorce = "x"', "Did you mean 'source'"),
+    ],
+)
+def test_a_cost_is_a_table_or_a_published_band(tmp_path, cost, message):
+    with pytest.raises(BadInput, match=message) as caught:
+        load_target(written(tmp_path, GOOD.partition("[cost]")[0] + "[cost]\n" + cost))
+    assert "\n" not in str(caught.value)
+    band = load_target(written(tmp_path, GOOD.partition("[cost]")[0] + '[cost]\ncpi = [1, 1.5, 2]\nsource = "a paper"')).cost
+    assert (band.table, band.cpi, band.source) == ("", (1.0, 1.5, 2.0), "a paper")
+
+
 def test_unknown_names_and_missing_files_suggest_what_there_is(tmp_path):
     with pytest.raises(BadInput, match="Did you mean 'crazyflie'"):
         load_target("crazyfly")
-    with pytest.raises(BadInput, match="Known: crazyflie, host-cpu, nucleo"):
+    with pytest.raises(BadInput, match="Known: crazyflie, esp32-c3, host-cpu, nucleo"):
         load_target("zzz")
     with pytest.raises(BadInput, match="neither"):
         load_target(tmp_path / "none.toml")
