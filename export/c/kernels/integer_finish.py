@@ -1,4 +1,4 @@
-"""C for what follows the sum of an integer layer: scaling, the activation's staircase or a shift, and the store."""
+"""C for what follows the sums of an integer layer: scaling, and the activation's staircase, a shift, or a float."""
 
 from __future__ import annotations
 
@@ -12,42 +12,36 @@ if TYPE_CHECKING:
     from ..operators.operator import Scope
 
 
-class Finish:
-    """Prints the end of the rows of one layer, and collects the tables that it needs."""
+def finish(layer: IntegerLayer, scope: Scope, first: str, count: str) -> list[str]:
+    """C statements that turn sum[0 … count) into y[first … first + count)."""
+    fixed, stairs = layer.fixed, layer.stairs
+    if fixed is None:
+        scope.math.add("rolled")
+        table = _rows(layer, scope, layer.scale.astype(np.float32), layer.bias.astype(np.float32), "scale and bias")
+        loop = f"for (int k = 0; k < {count}; ++k)"
+        at = f"{table}[2 * {_plus(first, 'k')}"
+        return ["POLICY_ROLLED", f"{loop} y[{_plus(first, 'k')[1:-1]}] = {at} + 1] + {at}] * (float)(int32_t)sum[k];"]
+    assert layer.outputs is not None
+    table = _rows(layer, scope, fixed.multiplier, fixed.offset, "multiplier and offset")
+    row = table if first == "0" else f"{table} + 2 * {first}"
+    to = "y" if first == "0" else f"y + {first}"
+    if stairs is None:
+        low, high = (q - layer.outputs.origin for q in layer.limits)
+        return [f"{scope.call('steps')}(sum, {row}, {count}, {fixed.shift}, {fixed.step_bits}, {low}, {high}, {to});"]
+    base = scope.table("stairs_base", stairs.base, "steps climbed at the start of every cell")
+    edges = scope.table("stairs_edges", stairs.edges, "edges of the staircase")
+    function = scope.call("stairs")
+    start = stairs.first - layer.outputs.origin
+    return [
+        f"static const policy_staircase stairs = {{{base}, {edges}, {len(stairs.base) - 1}, {stairs.bits}}};",
+        f"{function}(sum, {row}, {count}, {fixed.shift}, &stairs, {int(stairs.mirrored)}, {start}, {to});",
+    ]
 
-    def __init__(self, layer: IntegerLayer, scope: Scope, padded: int | None = None) -> None:
-        self.layer, self.scope = layer, scope
-        rows = padded or layer.rows
-        fixed = layer.fixed
-        if fixed is None:
-            pair = np.stack([layer.scale, layer.bias]).astype(np.float32)
-            note = "scale and bias of every row"
-        else:
-            pair = np.stack([fixed.multiplier, fixed.offset])
-            note = "multiplier and offset of every row"
-            scope.math.add("scaled")
-        table = np.zeros((rows, 2), pair.dtype)
-        table[: layer.rows] = pair.T
-        self.table = scope.table(f"{layer.name}_rows", table.reshape(-1), note)
-        stairs = layer.stairs
-        if stairs is not None:
-            self.base = scope.table("stairs_base", stairs.base, "steps climbed at the start of every cell")
-            self.edges = scope.table("stairs_edges", stairs.edges, "edges of the staircase")
 
-    def row(self, total: str, row: str) -> list[str]:
-        """C statements that turn the sum ``total`` of output ``row`` into y[row]."""
-        layer, fixed, stairs = self.layer, self.layer.fixed, self.layer.stairs
-        at = f"{self.table}[2 * ({row})]", f"{self.table}[2 * ({row}) + 1]"
-        if fixed is None:
-            return [f"y[{row}] = {at[1]} + {at[0]} * (float){total};"]
-        assert layer.outputs is not None
-        kind = layer.outputs.kind
-        value = f"policy_scaled({total}, {at[0]}, {fixed.shift}) + {at[1]}"
-        if stairs is None:
-            low, high = (q - layer.outputs.origin for q in layer.limits)
-            call = f"{self.scope.call('stored_step')}({value}, {fixed.step_bits}, {low}, {high})"
-            return [f"y[{row}] = ({kind}){call};"]
-        stored = stairs.first - layer.outputs.origin
-        function = self.scope.call("odd_stairs" if stairs.mirrored else "stairs")
-        call = f"{function}({value}, {self.base}, {len(stairs.base) - 1}, {self.edges}, {stairs.bits})"
-        return [f"y[{row}] = ({kind})({call}{f' + {stored}' if stored > 0 else f' - {-stored}' if stored else ''});"]
+def _rows(layer: IntegerLayer, scope: Scope, factors: np.ndarray, terms: np.ndarray, what: str) -> str:
+    pairs = np.ascontiguousarray(np.stack([factors, terms], axis=1))
+    return scope.table(f"{layer.name}_rows", pairs.reshape(-1), f"{what} of every row")
+
+
+def _plus(first: str, index: str) -> str:
+    return f"({index})" if first == "0" else f"({first} + {index})"

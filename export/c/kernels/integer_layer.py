@@ -122,7 +122,7 @@ def fixed_point(layer: IntegerLayer, unit: float, origin: float, step_bits: int)
         return None
     most = float(ratio.max())
     shift = int(np.clip(np.floor(np.log2((2.0**30 - 1) / most)), 0, 31)) if most > 0 else 31
-    if shift < 16:
+    if shift < 16 or (largest >= 1 << shift - 1).any():
         return None
     multiplier = np.round(ratio * 2.0**shift).astype(np.int64)
     # v is cut down to an integer: half a unit centres that.

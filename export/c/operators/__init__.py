@@ -8,6 +8,9 @@ from .chain import Chain
 from .dense import Dense
 from .elementwise import FORMULAS as ARITHMETIC
 from .elementwise import Elementwise
+from .fused import Fused
+from .gather import Gather
+from .integer import DenseInteger, Quantize
 from .layer_norm import LayerNorm
 from .move import Copy, View
 from .operator import Operator, Scope, number
@@ -15,11 +18,15 @@ from .reduce import ArgMax, Softmax
 
 OPERATORS: dict[str, type[Operator]] = {
     "Dense": Dense,
+    "Fused": Fused,
     "Chain": Chain,
+    "Quantize": Quantize,
+    "DenseInteger": DenseInteger,
     "LayerNormalization": LayerNorm,
     "Softmax": Softmax,
     "ArgMax": ArgMax,
     "Concat": Copy,
+    "Gather": Gather,
     **dict.fromkeys(ARITHMETIC, Elementwise),
     **dict.fromkeys(ACTIVATIONS, Activation),
     **dict.fromkeys(("Split", "Slice", "Identity", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Transpose"), View),

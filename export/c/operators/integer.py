@@ -27,8 +27,11 @@ class Quantize(Printed):
             value = f"{scope.call('to_grid_soft')}(x[i], {number(1 / grid.scale)}, {low}, {high})"
         shift = grid.zero - stored.origin
         value += f" + {shift}" if shift > 0 else f" - {-shift}" if shift else ""
-        line = f"for (int i = 0; i < {self.size}; ++i) y[i] = ({stored.kind})({value});"
-        return [*pointers(scope, self.output, x=self.reads[0]), line]
+        lines = [f"for (int i = 0; i < {self.size}; ++i) y[i] = ({stored.kind})({value});"]
+        if not scope.machine.vectors:
+            scope.math.add("rolled")
+            lines.insert(0, "POLICY_ROLLED")
+        return [*pointers(scope, self.output, x=self.reads[0]), *lines]
 
 
 @dataclass

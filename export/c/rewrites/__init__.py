@@ -9,6 +9,9 @@ from ..machine import Machine
 from .chain_straight import chain_straight
 from .dead_units import dead_units
 from .fuse_activations import fuse_activations
+from .fuse_elementwise import fuse_elementwise
+from .fuse_silu import fuse_silu
+from .integers import integers
 from .lift_dense import lift_dense
 from .low_rank import low_rank
 
@@ -16,8 +19,11 @@ REWRITES: tuple[Callable[[Graph, Machine], Graph], ...] = (
     lift_dense,
     dead_units,
     low_rank,
+    integers,
     fuse_activations,
     chain_straight,
+    fuse_silu,
+    fuse_elementwise,
 )
 
 

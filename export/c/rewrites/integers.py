@@ -13,8 +13,9 @@ from ..kernels.integer_layer import FixedPoint, IntegerLayer, fixed_point, stora
 from ..machine import Machine
 from ..staircase import Grid, Staircase, staircase
 
-STEP_BITS = (18, 15, 12, 9)
-"""Bits below one cell of a staircase, or below one step of a grid: as many as 31 bits leave room for."""
+STEP_BITS = (16, 13, 10)
+"""Bits below one cell of a staircase, or below one step of a grid: as many as 31 bits leave room for; layers that agree share
+a table."""
 LARGEST_ERROR_STEPS = 2.0**-6
 """Integers are only used where they move a value by less than this share of a step before it is rounded."""
 FEWEST_ROWS = 4

@@ -1,5 +1,5 @@
-/* (x * m) >> s for 16 <= s <= 31, |x| and |m| below 2^30: the upper part of a 64-bit product. A processor that multiplies
-   32 bits by 32 to 32 only does the same, to the bit, in four products. */
+/* (x * m) >> s for 16 <= s <= 31, |x| below 2^(s-1) and m below 2^30: the upper half of a product of 64 bits. A processor that
+   multiplies 32 bits by 32 to 32 only does the same, to the bit, in four products. */
 static inline int32_t policy_scaled(int32_t x, int32_t m, int s) {
 #if defined(__ARM_ARCH_6M__) || defined(__ARM_ARCH_8M_BASE__)
   const int32_t xh = x >> 16, mh = m >> 16;
@@ -7,6 +7,6 @@ static inline int32_t policy_scaled(int32_t x, int32_t m, int s) {
   const int32_t middle = xh * (int32_t)ml + (int32_t)xl * mh + (int32_t)((xl * ml) >> 16);
   return (int32_t)((uint32_t)(xh * mh) << (32 - s)) + (middle >> (s - 16));
 #else
-  return (int32_t)(((int64_t)x * m) >> s);
+  return (int32_t)(((int64_t)(int32_t)((uint32_t)x << (32 - s)) * m) >> 32);
 #endif
 }
