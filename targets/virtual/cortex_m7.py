@@ -68,16 +68,20 @@ def timing(instruction: Instruction) -> Timing:
 def _floating(instruction: Instruction) -> Timing:
     name = instruction.name
     if name in FP_LOADS:
-        units = ("load", "load", "vport", "vport") if instruction.double else ("load", "vport")
-        return Timing(units, 2 if instruction.double else 1, alone=instruction.double, early=instruction.base)
+        if instruction.double:
+            return Timing(("load", "load", "vport", "vport"), 2, alone=True, early=instruction.base, float_kind="other")
+        return Timing(("load", "vport"), 1, early=instruction.base, float_kind="move")
     if name in FP_STORES:
         late = instruction.reads - instruction.base
-        return Timing(("store", "vport"), 1, alone=instruction.double, early=instruction.base, late=late)
+        kind = "other" if instruction.double else "move"
+        return Timing(("store", "vport"), 1, alone=instruction.double, early=instruction.base, late=late, float_kind=kind)
     if name in MULTIPLE:
-        return Timing(("load",), 1, cycles=max(1, (instruction.count + 1) // 2), alone=True, early=instruction.base)
+        cycles = max(1, (instruction.count + 1) // 2)
+        return Timing(("load",), 1, cycles=cycles, alone=True, early=instruction.base, float_kind="other")
     if name in MULTIPLY_ACCUMULATE:
         fused = name.startswith(("vfm", "vfnm"))
-        # [L] [J] 5 fused, 6 chained, 3 to the next addend; afterwards no other arithmetic for three cycles [J].
+        # [L] [J] 5 fused, 6 chained, 3 to the next addend; afterwards, for three cycles, no addition and no load or store of
+        # several registers, and no single load, store or move as the second of a pair [J].
         latency, advance = (5, 2) if fused else (6, 3)
         if instruction.double:
             return Timing(("vfp", "vport", "vport"), 3, cycles=7, alone=True, float_kind="mac")  # [J] 7 or more
@@ -88,14 +92,22 @@ def _floating(instruction: Instruction) -> Timing:
     if name == "vmrs":
         return Timing(("vfp", "vport"), 1, alone=True)  # [L]
     if name == "vmov":
-        return Timing(("vport",), 3, alone=len(instruction.writes | instruction.reads) > 2, float_kind="other")
+        constant = not instruction.reads
+        kind = "other" if constant else "move"
+        return Timing(("vport",), 3, alone=len(instruction.writes | instruction.reads) > 2, float_kind=kind)
     cycles = 5 if instruction.double and name in ("vmul", "vnmul") else 1  # [J]
     return Timing(("vfp", "vport"), 3, cycles=cycles, older=instruction.double, float_kind="other")
 
 
 def pairs(first: Instruction, second: Instruction, taken: bool) -> bool:
-    """Any two that the units allow, unless the second reads what the first writes (but for data to be stored)."""
+    """Any two that the units allow, unless the second reads what the first writes (but for data to be stored).
+
+    [J] a floating-point multiply-accumulate pairs with no load, store or move of floats.
+    """
     del taken
+    kinds = {timing(first).float_kind, timing(second).float_kind}
+    if "mac" in kinds and kinds & {"move", "other"}:
+        return False
     needs = second.reads | second.addend
     if second.name in STORES or second.name in FP_STORES:
         needs = second.base

@@ -76,6 +76,8 @@ class Decoder:
         name = raw.insn_name()
         # capstone names two encodings by their pre-UAL mnemonics.
         name = {"fconsts": "vmov", "fconstd": "vmov", "fmstat": "vmrs"}.get(name, name)
+        if raw.mnemonic.startswith("nop"):
+            name = "nop"  # capstone names its encoding space: hint
         read, written = raw.regs_access()
         reads, writes = self._names(raw, read), self._names(raw, written)
         base: frozenset[str] = frozenset()
@@ -97,6 +99,14 @@ class Decoder:
         if name in ("vpush", "vstmia", "vstmdb"):
             # capstone lists what a store reads as written too.
             writes = frozenset(r for r in writes if not r.startswith("s") or r == "sp")
+        listed = self._names(raw, [operand.reg for operand in raw.operands if operand.type == arm.ARM_OP_REG])
+        # capstone leaves out the registers of a list, and the second source of these.
+        if name in ("vldmia", "vldmdb", "vpop"):
+            writes |= frozenset(r for r in listed if r[0] == "s" and r != "sp")
+        elif name in ("vstmia", "vstmdb"):
+            reads |= listed
+        elif name in SECOND_SOURCE:
+            reads |= self._names(raw, [operand.reg for operand in raw.operands[1:] if operand.type == arm.ARM_OP_REG])
         addend: frozenset[str] = frozenset()
         if name in MULTIPLY_ACCUMULATE and name[0] == "v":
             # The addend is read one cycle later than the factors: only the factors can wait for a result.
@@ -138,6 +148,9 @@ class Decoder:
         return frozenset(names)
 
 
+SECOND_SOURCE = frozenset({"pkhbt", "pkhtb", "ssat", "usat", "ssat16", "usat16", "bfi"}) | {
+    f"{sign}xta{kind}" for sign in "su" for kind in ("b", "h", "b16")
+}
 ADDS_LONG = frozenset(
     {"smlal", "umlal", "umaal", "smlald", "smlaldx", "smlsld", "smlsldx"} | {f"smlal{x}{y}" for x in "bt" for y in "bt"}
 )

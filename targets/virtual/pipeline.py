@@ -44,7 +44,8 @@ class Timing(NamedTuple):
     blocks_float: int = 0
     """Cycles for which no other kind of floating-point instruction can issue after it."""
     float_kind: str = ""
-    """"mac" or "other" for a floating-point instruction, else empty."""
+    """Of a floating-point instruction: "mac"; "move", which a "mac" before it keeps out of the second slot; "other", which it
+    keeps out altogether. Else empty."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,7 @@ class Pipeline:
                 and earliest <= now
                 and not ask.alone
                 and not ask.older
+                and not (level and ask.float_kind == "move" and now < float_free)
                 and self.pairs(first, instruction, branch_taken)
                 and all(used.get(u, 0) + ask.units.count(u) <= self.units[u] for u in ask.units)
                 and not (level == 2 and ask.units[0] in ("load", "store") and (used.get("load") or used.get("store")))
