@@ -15,6 +15,7 @@ EXACT: Mapping[str, tuple[str, ...]] = {
     "together": (),
     "lanes": (),
     "lanes_int8": ("lanes",),
+    "lanes_integer": ("lanes",),
     "bits": (),
     "abs": ("bits",),
     "at_most": (),

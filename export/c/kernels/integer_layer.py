@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..graph import Kind, Node
+from ..graph import Kind
 from ..machine import Machine
 from ..staircase import Grid, Staircase
 
