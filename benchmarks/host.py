@@ -32,9 +32,10 @@ def main(arguments: list[str] | None = None) -> Results:
     options = _options(arguments)
     device = host.fingerprint()  # first: a pinned process has one usable core
     driver_cpu, peer_cpu = cpus()
-    if driver_cpu is not None:
+    if driver_cpu is not None and not options.unpinned:
         os.sched_setaffinity(0, {driver_cpu})
     began = time.monotonic()
+    peer_cpu = None if options.unpinned else peer_cpu
     settings: dict[str, Any] = {"rounds": options.rounds, "block_ms": options.block_ms, "cpu": peer_cpu}
     running: list[Running] = []
     with tempfile.TemporaryDirectory(prefix="pilotfish-bench-") as scratch:
@@ -131,6 +132,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--subjects", type=_subjects, default=list(TITLES), help=f"comma-separated, of: {', '.join(TITLES)}")
     parser.add_argument("--python", type=_python, action="append", default=[], metavar="NAME=PATH", help="Python of a peer")
     parser.add_argument("--venvs", type=Path, default=VENVS, help="folder of the peers' virtual environments")
+    parser.add_argument("--unpinned", action="store_true", help="let peers run on every CPU")
     parser.add_argument("--tune-tvm", action="store_true", help="tune TVM with MetaSchedule (up to 2 minutes a policy)")
     parser.add_argument("--onnx2c", default="onnx2c", help="the onnx2c program (default: on the PATH)")
     parser.add_argument("--rl-tools", default="", metavar="DIR", help="checkout of rl-tools (its include/ is compiled)")

@@ -42,6 +42,7 @@ def preface(results: Results) -> list[str]:
     """Machine, method and versions."""
     device, settings = results.device, results.settings
     clocks = ", ".join(f"{value:.0f} ns from {caller}" for caller, value in results.clock_ns.items())
+    pinned = "not pinned" if settings["cpu"] is None else f"peers on CPU {settings['cpu']}"
     versions = "; ".join(
         f"{peer}: {', '.join(f'{package} {version}' for package, version in packages.items())}"
         for peer, packages in results.versions.items()
@@ -49,7 +50,7 @@ def preface(results: Results) -> list[str]:
     return [
         f"{device['cpu']}, {device['usable_cores']} CPUs, kernel {device['kernel']}, Python {device['python']}, "
         f"load {device['load']} at the start and {settings['load_at_end']:.2f} at the end, {device['date']}",
-        f"{settings['rounds']} rounds, blocks of {settings['block_ms']:g} ms, one thread, peers on CPU {settings['cpu']}; "
+        f"{settings['rounds']} rounds, blocks of {settings['block_ms']:g} ms, one thread, {pinned}; "
         f"{settings['seconds']:.0f} s in all",
         f"A clock around nothing shows {clocks}: contained in 'µs', taken off in 'less clock' and in both ratios.",
         versions,
