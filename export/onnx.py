@@ -14,14 +14,23 @@ import numpy as np
 
 from ..errors import require
 from ..policy.bundle import Policy
-from ..policy.layers import GRU, LSTM, Activation, Affine, Clip, Layer, LayerNorm, Linear, Quantize
+from ..policy.layers import CFC_HEADS, GRU, LSTM, Activation, Affine, CfC, Clip, History, Layer, LayerNorm, Linear, Quantize
+from ..policy.reference import GELU_SLOPE
 
 if TYPE_CHECKING:
     import onnx
 
 OPSET = 17
 IR_VERSION = 8
-_SIMPLE = {"tanh": "Tanh", "relu": "Relu", "sigmoid": "Sigmoid", "softsign": "Softsign"}
+_SIMPLE = {
+    "tanh": "Tanh",
+    "relu": "Relu",
+    "sigmoid": "Sigmoid",
+    "softsign": "Softsign",
+    "softplus": "Softplus",
+    "hardswish": "HardSwish",
+    "selu": "Selu",
+}
 
 
 def to_onnx(policy: Policy) -> onnx.ModelProto:
@@ -100,6 +109,10 @@ class _Graph:
             inputs.append(self.constant(full, self.policy.weights[full]))
         return self.node("Gemm", inputs, output, transB=1)
 
+    def number(self, name: str, value: float) -> str:
+        """A scalar float32 constant."""
+        return self.constant(name, np.asarray(value, np.float32))
+
     def clip(self, x: str, low: float, high: float, output: str) -> str:
         bounds = [
             self.constant(f"{output}_{end}", np.asarray(value, np.float32)) for end, value in (("low", low), ("high", high))
@@ -167,6 +180,10 @@ class _Graph:
                 return self._gru(name, layer, x)
             case LSTM():
                 return self._lstm(name, layer, x)
+            case CfC():
+                return self._cfc(name, layer, x)
+            case History():
+                return self._history(name, layer, x)
         raise ValueError(f"no layer {layer!r}")
 
     def _activation(self, name: str, layer: Activation, x: str) -> str:
@@ -174,6 +191,14 @@ class _Graph:
             return self.node(_SIMPLE[layer.function], [x], name)
         if layer.function == "silu":
             return self.node("Mul", [x, self.node("Sigmoid", [x], f"{name}_gate")], name)
+        if layer.function == "gelu":
+            cube = self.node("Mul", [self.node("Mul", [x, x], f"{name}_square"), x], f"{name}_cube")
+            weighted = self.node("Mul", [cube, self.number(f"{name}_weight", 0.044715 * GELU_SLOPE)], f"{name}_weighted")
+            line = self.node("Mul", [x, self.number(f"{name}_slope", GELU_SLOPE)], f"{name}_line")
+            gate = self.node("Sigmoid", [self.node("Add", [line, weighted], f"{name}_sum")], f"{name}_gate")
+            return self.node("Mul", [x, gate], name)
+        if layer.function == "mish":  # the operator Mish is younger than our opset
+            return self.node("Mul", [x, self.node("Tanh", [self.node("Softplus", [x], f"{name}_plus")], f"{name}_gate")], name)
         return self.node({"elu": "Elu", "leaky_relu": "LeakyRelu"}[layer.function], [x], name, alpha=layer.alpha)
 
     def _state_out(self, state: str, value: str) -> None:
@@ -206,4 +231,40 @@ class _Graph:
         out = self.node("Mul", [o, self.node("Tanh", [cell], f"{name}_cell_tanh")], name)
         self._state_out(f"{layer.name}_h", out)
         self._state_out(f"{layer.name}_c", cell)
+        return out
+
+    def _history(self, name: str, layer: History, x: str) -> str:
+        stacked = self.node("Concat", [f"state_in_{layer.name}_past", x], name, axis=1)
+        end = layer.size * layer.length
+        bounds = [
+            self.constant(f"{name}_{word}", np.array([value], np.int64))
+            for word, value in (("from", layer.size), ("to", end), ("axis", 1))
+        ]
+        self.node("Slice", [stacked, *bounds], f"state_out_{layer.name}_past")
+        return name
+
+    def _cfc(self, name: str, layer: CfC, x: str) -> str:
+        """The two time heads are linear in z and t is fixed, so they are one: (t A + B) z + (t a + b). One Gemm for all heads."""
+        weights, z = self.policy.weights, self.node("Concat", [x, f"state_in_{layer.name}_h"], f"{name}_input", axis=1)
+        for k in range(len(layer.backbone)):
+            part = f"{layer.name}.backbone{k}"
+            inputs = [z, self.constant(f"{part}_weight", weights[f"{part}_weight"])]
+            line = self.node(
+                "Gemm", [*inputs, self.constant(f"{part}_bias", weights[f"{part}_bias"])], f"{name}_line{k}", transB=1
+            )
+            inner = self.node("Mul", [line, self.number("lecun.inner", 0.666)], f"{name}_inner{k}")
+            z = self.node(
+                "Mul", [self.node("Tanh", [inner], f"{name}_tanh{k}"), self.number("lecun.outer", 1.7159)], f"{name}_z{k}"
+            )
+        stacked = []
+        for tensor in ("weight", "bias"):
+            first, second, rate, offset = (weights[f"{layer.name}.{head}_{tensor}"].astype(np.float64) for head in CFC_HEADS)
+            heads = np.concatenate([first, second, layer.time_step * rate + offset]).astype(np.float32)
+            stacked.append(self.constant(f"{layer.name}.heads_{tensor}", heads))
+        heads = self.split(self.node("Gemm", [z, *stacked], f"{name}_heads", transB=1), 3, f"{name}_head")
+        first, second = (self.node("Tanh", [heads[k]], f"{name}_ff{k + 1}") for k in (0, 1))
+        gate = self.node("Sigmoid", [heads[2]], f"{name}_gate")
+        change = self.node("Mul", [gate, self.node("Sub", [second, first], f"{name}_change")], f"{name}_step")
+        out = self.node("Add", [first, change], name)
+        self._state_out(f"{layer.name}_h", out)
         return out

@@ -21,7 +21,9 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=64)]
 Size = Annotated[int, Field(gt=0, le=1_000_000)]
 Bits = Literal[8, 32]
 
-ActivationName = Literal["tanh", "relu", "elu", "silu", "sigmoid", "softsign", "leaky_relu"]
+ActivationName = Literal[
+    "tanh", "relu", "elu", "silu", "sigmoid", "softsign", "leaky_relu", "gelu", "selu", "softplus", "mish", "hardswish"
+]
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -46,7 +48,8 @@ class Activation:
     """Elementwise function; no tensors."""
 
     function: ActivationName
-    """silu(x) = x * sigmoid(x); softsign(x) = x / (1 + |x|)."""
+    """silu(x) = x * sigmoid(x); softsign(x) = x / (1 + |x|); softplus(x) = log(1 + exp(x)); mish(x) = x * tanh(softplus(x));
+    hardswish(x) = x * min(max(x / 6 + 1 / 2, 0), 1); gelu is its tanh form, x * sigmoid(2 sqrt(2 / pi) (x + 0.044715 x^3))."""
     alpha: float = 1.0
     """elu: alpha * (exp(x) - 1) below zero; leaky_relu: slope below zero; unused elsewhere."""
     kind: Literal["activation"] = "activation"
@@ -151,7 +154,52 @@ class LSTM:
     kind: Literal["lstm"] = "lstm"
 
 
-Layer = Annotated[Linear | Activation | LayerNorm | Affine | Clip | Quantize | GRU | LSTM, Field(discriminator="kind")]
+@dataclass(frozen=True, config=STRICT)
+class CfC:
+    """Closed-form continuous-time cell (Hasani et al., Nature Machine Intelligence 2022), default mode, fixed time step t.
+
+    z = backbone([x, h]); h' = tanh(ff1 z) * (1 - s) + tanh(ff2 z) * s, s = sigmoid((time_a z) * t + time_b z), as in the
+    authors' code (ncps, torch/cfc_cell.py; the paper writes the gate with -f, a sign that training absorbs). The
+    backbone is Linear and lecun_tanh, 1.7159 * tanh(0.666 v), for each of its layers. State: NAME_h, which is the output.
+    Tensors: backboneK_weight [size, in], backboneK_bias for K = 0, 1, …; ff1_, ff2_, time_a_, time_b_ weight [H, w] and bias [H].
+    """
+
+    name: Name
+    """Prefix of its tensors and of its state."""
+    in_size: Size
+    """Inputs."""
+    hidden_size: Size
+    """H; also the number of outputs."""
+    backbone: Annotated[tuple[Size, ...], Field(max_length=8)] = ()
+    """Widths of the backbone's layers; (): the heads read [x, h] itself."""
+    time_step: Annotated[float, Field(gt=0)] = 1.0
+    """t, time between two decisions in the unit of training (ncps: 1 where no times are given)."""
+    kind: Literal["cfc"] = "cfc"
+
+
+@dataclass(frozen=True, config=STRICT)
+class History:
+    """Stacks the last ``length`` vectors, oldest first and the new one last; no tensors.
+
+    State: NAME_past, the ``length`` - 1 vectors before, zero at the start of an episode, as in walk-these-ways
+    (HistoryWrapper) and most legged_gym descendants; Isaac Lab repeats the first observation instead, which
+    this layer does not. As a layer it stacks what it is given: normalized observations, if it comes first.
+    """
+
+    name: Name
+    """Prefix of its state."""
+    size: Size
+    """Length of one vector."""
+    length: Annotated[int, Field(ge=2, le=1000)]
+    """How many vectors the output holds."""
+    kind: Literal["history"] = "history"
+
+
+Layer = Annotated[
+    Linear | Activation | LayerNorm | Affine | Clip | Quantize | GRU | LSTM | CfC | History, Field(discriminator="kind")
+]
+CFC_HEADS = ("ff1", "ff2", "time_a", "time_b")
+"""Linear layers of a CfC that read the backbone's output."""
 Layers = tuple[Layer, ...]
 Weights = dict[str, np.ndarray]
 LAYERS: TypeAdapter[Layers] = TypeAdapter(Layers)
@@ -180,6 +228,13 @@ def tensor_shapes(layer: Layer) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
         matrix(f"{layer.name}.weight_ih", rows, layer.in_size, layer.weight_bits)
         matrix(f"{layer.name}.weight_hh", rows, layer.hidden_size, layer.weight_bits)
         shapes |= {f"{layer.name}.{tensor}": ((rows,), f32) for tensor in ("bias_ih", "bias_hh")}
+    elif isinstance(layer, CfC):
+        width = layer.in_size + layer.hidden_size
+        parts = [(f"backbone{k}", size) for k, size in enumerate(layer.backbone)]
+        for part, rows in (*parts, *((head, layer.hidden_size) for head in CFC_HEADS)):
+            matrix(f"{layer.name}.{part}_weight", rows, width, 32)
+            shapes[f"{layer.name}.{part}_bias"] = ((rows,), f32)
+            width = rows if part.startswith("backbone") else width
     return shapes
 
 
@@ -187,7 +242,9 @@ def state_of(layers: Layers) -> tuple[StateTensor, ...]:
     """The recurrent tensors that a network carries, in layer order."""
     state: list[StateTensor] = []
     for layer in layers:
-        if isinstance(layer, GRU | LSTM):
+        if isinstance(layer, History):
+            state.append(StateTensor(f"{layer.name}_past", (layer.length - 1) * layer.size))
+        if isinstance(layer, GRU | LSTM | CfC):
             state.append(StateTensor(f"{layer.name}_h", layer.hidden_size))
         if isinstance(layer, LSTM):
             state.append(StateTensor(f"{layer.name}_c", layer.hidden_size))
@@ -200,8 +257,10 @@ def widths(layer: Layer) -> tuple[int | None, int | None]:
         return layer.in_size, layer.out_size
     if isinstance(layer, LayerNorm | Affine):
         return layer.size, layer.size
-    if isinstance(layer, GRU | LSTM):
+    if isinstance(layer, GRU | LSTM | CfC):
         return layer.in_size, layer.hidden_size
+    if isinstance(layer, History):
+        return layer.size, layer.size * layer.length
     return None, None
 
 

@@ -14,13 +14,16 @@ from .layers import (
     LSTM,
     Activation,
     Affine,
+    CfC,
     Clip,
+    History,
     Layer,
     LayerNorm,
     Layers,
     Linear,
     Quantize,
     Weights,
+    state_of,
     tensor_shapes,
 )
 
@@ -35,6 +38,11 @@ _ACTIVATIONS = {
     "sigmoid": lambda x, _: torch.sigmoid(x),
     "softsign": lambda x, _: F.softsign(x),
     "leaky_relu": lambda x, alpha: F.leaky_relu(x, alpha),
+    "gelu": lambda x, _: F.gelu(x, approximate="tanh"),
+    "selu": lambda x, _: F.selu(x),
+    "softplus": lambda x, _: F.softplus(x),
+    "mish": lambda x, _: F.mish(x),
+    "hardswish": lambda x, _: F.hardswish(x),
 }
 
 
@@ -121,11 +129,7 @@ class Network(nn.Module):
         """Zero state for ``batch`` episodes, on the parameters' device."""
         first = next(self.parameters(), None)
         device = None if first is None else first.device
-        sizes: list[int] = []
-        for layer in self.layers:
-            if isinstance(layer, GRU | LSTM):
-                sizes += [layer.hidden_size] * (2 if isinstance(layer, LSTM) else 1)
-        return tuple(torch.zeros(batch, size, device=device) for size in sizes)
+        return tuple(torch.zeros(batch, tensor.size, device=device) for tensor in state_of(self.layers))
 
     def forward(self, x: Tensor, state: State = ()) -> tuple[Tensor, State]:
         """One decision for a batch: (y [B, out], next state)."""
@@ -153,6 +157,12 @@ class Network(nn.Module):
                 case LSTM(name=name):
                     x, cell = self._lstm(name, x, left.pop(0), left.pop(0))
                     following += [x, cell]
+                case CfC():
+                    x = self._cfc(layer, x, left.pop(0))
+                    following.append(x)
+                case History(size=size):
+                    x = torch.cat([left.pop(0), x], dim=-1)
+                    following.append(x[..., size:])
         return x, tuple(following)
 
     def _gates(self, name: str, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
@@ -173,6 +183,16 @@ class Network(nn.Module):
         i, f, g, o = (from_input + from_state).chunk(4, dim=-1)
         c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
         return torch.sigmoid(o) * torch.tanh(c), c
+
+    def _cfc(self, layer: CfC, x: Tensor, h: Tensor) -> Tensor:
+        def linear(part: str, x: Tensor) -> Tensor:
+            return F.linear(x, self.tensor(f"{layer.name}.{part}_weight"), self.tensor(f"{layer.name}.{part}_bias"))
+
+        z = torch.cat([x, h], dim=-1)
+        for k in range(len(layer.backbone)):
+            z = 1.7159 * torch.tanh(0.666 * linear(f"backbone{k}", z))
+        gate = torch.sigmoid(linear("time_a", z) * layer.time_step + linear("time_b", z))
+        return torch.tanh(linear("ff1", z)) * (1 - gate) + torch.tanh(linear("ff2", z)) * gate
 
 
 class Normalize(nn.Module):

@@ -8,7 +8,12 @@ import numpy as np
 
 from ..errors import BadInput
 from .bundle import Policy
-from .layers import GRU, LSTM, Activation, Affine, Clip, Layer, LayerNorm, Linear, Quantize
+from .layers import GRU, LSTM, Activation, Affine, CfC, Clip, History, Layer, LayerNorm, Linear, Quantize
+
+GELU_SLOPE = 1.5957691216057308
+"""2 sqrt(2 / pi): gelu's tanh form is x * sigmoid(GELU_SLOPE * (x + 0.044715 x^3)) (Hendrycks and Gimpel 2016)."""
+SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
+"""Klambauer et al. 2017."""
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:
@@ -32,6 +37,16 @@ def activate(function: str, x: np.ndarray, alpha: float) -> np.ndarray:
             return x / (1 + np.abs(x))
         case "leaky_relu":
             return np.where(x > 0, x, alpha * x)
+        case "gelu":
+            return x * _sigmoid(GELU_SLOPE * (x + 0.044715 * x**3))
+        case "selu":
+            return SELU_SCALE * np.where(x > 0, x, SELU_ALPHA * np.expm1(np.minimum(x, 0)))
+        case "softplus":
+            return np.logaddexp(0, x)
+        case "mish":
+            return x * np.tanh(np.logaddexp(0, x))
+        case "hardswish":
+            return x * np.clip(x / 6 + 0.5, 0, 1)
     raise ValueError(f"no activation {function!r}")
 
 
@@ -127,6 +142,12 @@ class Reference:
                 return self._gru(name, x)
             case LSTM(name=name):
                 return self._lstm(name, x)
+            case CfC():
+                return self._cfc(layer, x)
+            case History(name=name, size=size):
+                stacked = np.concatenate([self._state[f"{name}_past"], x])
+                self._state[f"{name}_past"] = stacked[size:]
+                return stacked
         raise ValueError(f"no layer {layer!r}")
 
     def _gates(self, name: str, x: np.ndarray, h: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -149,4 +170,17 @@ class Reference:
         i, f, g, o = np.split(sum(self._gates(name, x, h)), 4)
         c = _sigmoid(f) * c + _sigmoid(i) * np.tanh(g)
         self._state[f"{name}_c"], self._state[f"{name}_h"] = c, _sigmoid(o) * np.tanh(c)
+        return self._state[f"{name}_h"]
+
+    def _cfc(self, layer: CfC, x: np.ndarray) -> np.ndarray:
+        name = layer.name
+
+        def linear(part: str, x: np.ndarray) -> np.ndarray:
+            return self._tensors[f"{name}.{part}_weight"] @ x + self._tensors[f"{name}.{part}_bias"]
+
+        z = np.concatenate([x, self._state[f"{name}_h"]])
+        for k in range(len(layer.backbone)):
+            z = self.dtype(1.7159) * np.tanh(self.dtype(0.666) * linear(f"backbone{k}", z))
+        gate = _sigmoid(linear("time_a", z) * self.dtype(layer.time_step) + linear("time_b", z))
+        self._state[f"{name}_h"] = np.tanh(linear("ff1", z)) * (1 - gate) + np.tanh(linear("ff2", z)) * gate
         return self._state[f"{name}_h"]

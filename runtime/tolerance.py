@@ -115,7 +115,8 @@ def last_step(policy: Policy) -> np.ndarray | None:
             # The first layer sees one input move; all later ones see every input move.
             move = weight.max(axis=1) * move if isinstance(move, float) else weight @ move
         elif isinstance(layer, Activation):
-            move = move * max(1.1, layer.alpha)  # steepest slope: silu 1.1, elu and leaky_relu alpha, the others 1
+            # Steepest slope: selu 1.76, hardswish 1.5, gelu 1.13, silu 1.1, mish 1.09, elu and leaky_relu alpha, the others 1.
+            move = move * {"selu": 1.76, "hardswish": 1.5, "gelu": 1.13}.get(layer.function, max(1.1, layer.alpha))
         elif isinstance(layer, Affine):
             move = move * np.abs(policy.weights[f"{layer.name}.scale"].astype(np.float64))
         elif not isinstance(layer, Clip):

@@ -10,10 +10,23 @@ pytest.importorskip("onnx")
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pilotfish.policy.layers import GRU, LSTM, Activation, Affine, Clip, LayerNorm, Linear, Quantize
+from pilotfish.policy.layers import GRU, LSTM, Activation, Affine, CfC, Clip, History, LayerNorm, Linear, Quantize
 from pilotfish.policy.reference import Reference
 
-ACTIVATIONS = ("tanh", "relu", "elu", "silu", "sigmoid", "softsign", "leaky_relu")
+ACTIVATIONS = (
+    "tanh",
+    "relu",
+    "elu",
+    "silu",
+    "sigmoid",
+    "softsign",
+    "leaky_relu",
+    "gelu",
+    "selu",
+    "softplus",
+    "mish",
+    "hardswish",
+)
 TOLERANCE = 1e-5
 """Per action, relative to max(1, |action|)."""
 SIZES = st.integers(1, 70) | st.sampled_from([16, 32, 64, 128])
@@ -25,7 +38,7 @@ def networks(draw, most_layers=5):
     width = in_size = draw(SIZES)
     layers = []
     for index in range(draw(st.integers(1, most_layers))):
-        kind = draw(st.sampled_from(["linear", "activation", "norm", "affine", "clip", "gru", "lstm"]))
+        kind = draw(st.sampled_from(["linear", "activation", "norm", "affine", "clip", "gru", "lstm", "cfc", "history"]))
         if kind in ("linear", "gru", "lstm"):
             out, bits = draw(SIZES), draw(st.sampled_from([8, 32]))
             if kind == "linear":
@@ -35,6 +48,15 @@ def networks(draw, most_layers=5):
             width = out
         elif kind == "activation":
             layers.append(Activation(draw(st.sampled_from(ACTIVATIONS)), alpha=draw(st.sampled_from([0.01, 0.5, 1.0]))))
+        elif kind == "cfc":
+            out = draw(st.integers(1, 40))
+            layers.append(
+                CfC(f"l{index}", width, out, draw(st.sampled_from([(), (17,), (8, 20)])), draw(st.sampled_from([0.02, 1.0])))
+            )
+            width = out
+        elif kind == "history" and width <= 64:
+            layers.append(History(f"l{index}", width, draw(st.integers(2, 6))))
+            width *= layers[-1].length
         elif kind == "norm" and width > 3:
             layers.append(LayerNorm(f"l{index}", width))
         elif kind == "affine":

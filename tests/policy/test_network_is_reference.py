@@ -8,13 +8,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pilotfish.policy import Action, Contract, Normalizer, Observation, Policy
-from pilotfish.policy.layers import GRU, LSTM, Activation, Affine, Clip, Layer, LayerNorm, Linear, Quantize, tensor_shapes
+from pilotfish.policy.layers import (
+    GRU,
+    LSTM,
+    Activation,
+    Affine,
+    CfC,
+    Clip,
+    History,
+    Layer,
+    LayerNorm,
+    Linear,
+    Quantize,
+    tensor_shapes,
+)
 from pilotfish.policy.reference import Reference
 
 torch = pytest.importorskip("torch")
 from pilotfish.policy.network import Network, TorchPolicy  # noqa: E402
 
 FUNCTIONS = ["tanh", "relu", "elu", "silu", "sigmoid", "softsign", "leaky_relu"]
+FUNCTIONS += ["gelu", "selu", "softplus", "mish", "hardswish"]
 NAMES = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,6}", fullmatch=True)
 
 
@@ -48,7 +62,7 @@ def policies(draw: st.DrawFn, quantized: bool = False) -> Policy:
         return found
 
     for _ in range(draw(st.integers(1, 5))):
-        kind = draw(st.sampled_from(["linear", "activation", "layer_norm", "affine", "clip", "gru", "lstm"]))
+        kind = draw(st.sampled_from(["linear", "activation", "layer_norm", "affine", "clip", "gru", "lstm", "cfc", "history"]))
         out, bits = draw(st.integers(1, 6)), draw(st.sampled_from([8, 32]))
         if kind == "linear":
             layers.append(Linear(name(), width, out, bias=draw(st.booleans()), weight_bits=bits))
@@ -64,6 +78,12 @@ def policies(draw: st.DrawFn, quantized: bool = False) -> Policy:
         elif kind in ("gru", "lstm"):
             layers.append((GRU if kind == "gru" else LSTM)(name(), width, out, weight_bits=bits))
             width = out
+        elif kind == "cfc":
+            layers.append(CfC(name(), width, out, draw(st.sampled_from([(), (4,), (3, 5)])), draw(st.floats(0.01, 2))))
+            width = out
+        elif kind == "history" and width < 20:
+            layers.append(History(name(), width, out + 1))
+            width *= out + 1
     if quantized:
         layers.append(Quantize(draw(st.floats(0.01, 0.2)), draw(st.integers(-20, 20))))
     vector = st.lists(st.floats(-2, 2), min_size=width, max_size=width).map(tuple)

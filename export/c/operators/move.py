@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ..graph import Graph, Node
 from ..memory import Step
+from .gather import Gather
 from .operator import Printed, Scope
 
 
@@ -17,7 +18,12 @@ class View:
     starts: tuple[int, ...]
 
     @classmethod
-    def read(cls, node: Node, graph: Graph) -> View:
+    def read(cls, node: Node, graph: Graph) -> View | Gather:
+        step = _slice_step(node, graph)
+        if step != 1:
+            size = graph.sizes[node.inputs[0]]
+            start, stop = (graph.integers(node, node.inputs[k])[0] for k in (1, 2))
+            return Gather.of(node, size, list(range(size))[start:stop:step])
         if node.op == "Slice":
             return cls(node, (_slice_start(node, graph),))
         starts, at = [], 0
@@ -37,13 +43,22 @@ class View:
         return []
 
 
+def _slice_step(node: Node, graph: Graph) -> int:
+    """1 for everything but a Slice along one axis with another step."""
+    if node.op != "Slice" or len(node.inputs) < 5 or not node.inputs[4]:
+        return 1
+    steps = graph.integers(node, node.inputs[4])
+    if all(step == 1 for step in steps):
+        return 1
+    if len(steps) != 1:
+        raise node.refuse("one sliced axis", f"steps {steps}")
+    return steps[0]
+
+
 def _slice_start(node: Node, graph: Graph) -> int:
     """Slice(data, starts, ends, axes, steps) along the one axis that has more than one entry."""
     size, wanted = graph.sizes[node.inputs[0]], graph.sizes[node.outputs[0]]
     starts = graph.integers(node, node.inputs[1])
-    steps = graph.integers(node, node.inputs[4]) if len(node.inputs) > 4 and node.inputs[4] else [1]
-    if any(s != 1 for s in steps):
-        raise node.refuse("steps of 1", f"{steps}")
     if wanted == size:
         return 0
     # Axes of length 1 can only be sliced from 0 (or -1): the other start is the one that counts.
