@@ -65,7 +65,8 @@ def program(mlp: Mlp, root: Path, seen: np.ndarray) -> Foreign:
     end = f"  for (int i = 0; i < {outs}; ++i) action[i] = (float)(values[{last}][i] - ({zero})) * {scale!r}f;\n"
     head = "void foreign_step(const float *obs, float *state, float *action) {\n  (void)state;\n"
     text = PRELUDE % {"room": max(mlp.sizes)} + "\n".join(tables) + "\n" + head + begin + "".join(steps) + end + "}\n"
-    return Foreign({"cmsis.c": text} | find_sources(root, SOURCES), ins, outs, include=(root / "Include",), c_standard="gnu11")
+    sources: dict[str, str | Path] = {"cmsis.c": text, **find_sources(root, SOURCES)}
+    return Foreign(sources, ins, outs, include=(root / "Include",), c_standard="gnu11")
 
 
 def _fixed_point(factor: float) -> tuple[int, int]:

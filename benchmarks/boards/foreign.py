@@ -98,7 +98,7 @@ def build(foreign: Foreign, target: Target, folder: Path) -> Path:
         *(f"-I{path}" for path in foreign.include),
         *foreign.flags,
     ]
-    objects = []
+    objects: list[str] = []
     for name, source in foreign.sources.items():
         path = source if isinstance(source, Path) else folder / name
         if isinstance(source, str):

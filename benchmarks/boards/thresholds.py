@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from .row import OURS, Row
 
 M4F, M0PLUS = "crazyflie", "nucleo-g0b1re"
@@ -25,31 +23,31 @@ def lines(rows: list[Row]) -> list[str]:
     said = []
     for board, variant, most in CYCLES:
         found = ours.get((board, variant))
-        said.append(
-            _line(f"{board}: {variant} at most {most:,} cycles", found, lambda r: r.cycles_typical, lambda n, m=most: n <= m)
-        )
+        said.append(_at_most(f"{board}: {variant} at most {most:,} cycles", most, found.cycles_typical if found else None))
     for variant in (DENSE, INT8):
         peers = [r for r in rows if (r.board, r.variant) == (M4F, variant) and r.maker != OURS]
-        best = min(peers, key=lambda r: r.flash_bytes, default=None)
+        found, best = ours.get((M4F, variant)), min(peers, key=lambda r: r.flash_bytes, default=None)
         if best is None:
             said.append(f"not measured  {M4F}: flash of {variant} against the peers: no peer was given")
             continue
         goal = f"{M4F}: flash of {variant} at most that of {best.maker}, {best.flash_bytes:,} bytes"
-        said.append(_line(goal, ours.get((M4F, variant)), lambda r: r.flash_bytes, lambda n, m=best.flash_bytes: n <= m))
+        said.append(_at_most(goal, best.flash_bytes, found.flash_bytes if found else None))
     for function in ("relu", "tanh"):
         twin = ours.get((M4F, f"float32 {function}"))
         for pruned, least in SPEEDUPS:
-            variant = f"{pruned} {function}"
-            found = ours.get((M4F, variant)) if twin else None
-            goal = f"{M4F}: {variant} at least {least:g} times as fast as its dense twin"
-            base = twin.cycles_typical if twin else 0
-            said.append(_line(goal, found, lambda r, b=base: b / r.cycles_typical, lambda n, m=least: n >= m))
+            found = ours.get((M4F, f"{pruned} {function}"))
+            goal = f"{M4F}: {pruned} {function} at least {least:g} times as fast as its dense twin"
+            if twin is None or found is None:
+                said.append(f"not measured  {goal}")
+                continue
+            times = twin.cycles_typical / found.cycles_typical
+            said.append(f"{_verdict(times >= least)} {goal}: {times:.2f}")
     return said
 
 
-def _line(goal: str, row: Row | None, number: Callable[[Row], float], right: Callable[[float], bool]) -> str:
-    if row is None:
-        return f"not measured  {goal}"
-    found = number(row)
-    shown = f"{found:,}" if isinstance(found, int) else f"{found:.2f}"
-    return f"{'met  ' if right(found) else 'SHORT'}         {goal}: {shown}"
+def _at_most(goal: str, most: int, found: int | None) -> str:
+    return f"not measured  {goal}" if found is None else f"{_verdict(found <= most)} {goal}: {found:,}"
+
+
+def _verdict(met: bool) -> str:
+    return f"{'met' if met else 'SHORT':13}"
