@@ -63,9 +63,11 @@ static const bool loaded = [] {{
 extern "C" void rltools_step(const float *obs, float *state, float *action) {{
   Device device;
   bool rng = false;
-  static rlt::Tensor<rlt::tensor::Specification<float, TI, rlt::tensor::Shape<TI, 1, {ins}>, false>> in;
-  static rlt::Tensor<rlt::tensor::Specification<float, TI, rlt::tensor::Shape<TI, 1, {hidden}>, false>> h;
-  std::memcpy(in._data, obs, sizeof(float) * {ins});
+  rlt::Tensor<rlt::tensor::Specification<float, TI, rlt::tensor::Shape<TI, 1, {ins}>, true>> in;
+  rlt::Tensor<rlt::tensor::Specification<float, TI, rlt::tensor::Shape<TI, 1, {hidden}>, true>> h;
+  static float memory[{hidden}];
+  in._data = const_cast<float *>(obs);
+  h._data = memory; // not a tensor with memory of its own: evaluate_step writes into a copy of its argument
   std::memcpy(cell_state.state._data, state, sizeof(float) * {hidden});
   cell_state.step._data[0] = 0; // or it would start a new sequence, with a state of its own
   rlt::evaluate_step(device, cell, in, cell_state, h, cell_buffer, rng);
