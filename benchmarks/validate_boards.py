@@ -3,7 +3,8 @@
     git clone https://github.com/mlcommons/tiny_results_v1.1
     git clone https://github.com/rl-tools/rl-tools
     git clone https://github.com/ARM-software/CMSIS-NN
-    python benchmarks/validate_boards.py --images tiny_results_v1.1 --rltools rl-tools --cmsis-nn CMSIS-NN
+    python benchmarks/validate_boards.py --images tiny_results_v1.1 --rltools rl-tools --cmsis-nn CMSIS-NN \\
+        --gxx "$(command -v arm-none-eabi-g++)"
 
 Nothing of these repositories is copied. A row whose sources are missing is left out, by name. With the shipped profiles;
 deterministic; a few minutes. docs/validation.md holds the table of record and says what it means.
@@ -31,7 +32,9 @@ def comparisons(options: argparse.Namespace) -> Iterator[Row | str]:
     else:
         yield f"--images (a checkout of {mlperf_tiny.REPOSITORY})"
     if options.rltools:
-        yield from sources.rltools_rows(options.rltools)
+        yield from sources.rltools_rows(options.rltools, options.gxx)
+        if not options.gxx:
+            yield "--gxx (arm-none-eabi-g++: RLtools' rows by the published figures' compiler)"
     else:
         yield "--rltools (a checkout of github.com/rl-tools/rl-tools)"
     if options.cmsis_nn:
@@ -46,6 +49,7 @@ def main() -> int:
     parser.add_argument("--images", type=Path, help="checkout of github.com/mlcommons/tiny_results_v1.1")
     parser.add_argument("--rltools", type=Path, help="checkout of github.com/rl-tools/rl-tools")
     parser.add_argument("--cmsis-nn", type=Path, help="checkout of github.com/ARM-software/CMSIS-NN")
+    parser.add_argument("--gxx", type=Path, help="arm-none-eabi-g++, for RLtools' rows by the compiler of the published figures")
     known = list(mlperf_tiny.NETWORKS)
     parser.add_argument("--networks", nargs="+", choices=known, default=known, help="which of the images")
     parser.add_argument("--json", type=Path, help="write the rows here")

@@ -43,6 +43,6 @@ def build(foreign: Foreign, target: Target, folder: Path, gxx: Path, optimize: s
         objects.append(str(made))
     (folder / "link.ld").write_text(Template(template("link.ld.in")).substitute(memory_map(target)))
     elf = folder / "firmware.elf"
-    link = ["-nostartfiles", "-Wl,-T," + str(folder / "link.ld"), "-Wl,-e,Reset_Handler", "-Wl,--gc-sections"]
+    link = ["-nostdlib", "-lgcc", "-Wl,-T," + str(folder / "link.ld"), "-Wl,-e,Reset_Handler", "-Wl,--gc-sections"]
     subprocess.run([*common, *objects, *link, "-o", str(elf)], check=True)
     return elf

@@ -84,6 +84,6 @@ def _estimate(path: Path, target: Target, latency_register: int, at_least: int, 
     assert profile.cycles is not None
     note = f"inference at {address:#010x}, which reads {distinct:,} bytes of flash"
     latency = image.boot.last(latency_register)
-    if latency is not None:
+    if latency is not None and latency & 0xF and target.cost.flash_wait_states:
         note += f"; the image sets {latency & 0xF} wait states, the profile has {target.cost.flash_wait_states}"
     return Estimate(profile.instructions, profile.cycles, profile.stall_cycles or 0, note)

@@ -48,7 +48,9 @@ class Row:
 
 def markdown(rows: Sequence[Row]) -> str:
     """A table in Markdown."""
-    head = "| board | core | program | same binary | hardware | instructions | low | typical | high | stalls | estimate / hardware |"
+    head = (
+        "| board | core | program | same binary | hardware | instructions | low | typical | high | stalls | estimate / hardware |"
+    )
     lines = [head, "|---|---|---|---|--:|--:|--:|--:|--:|--:|--:|"]
     for row in rows:
         e = row.estimate

@@ -7,6 +7,7 @@ no compiler stands between estimate and measurement.
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import struct
 from dataclasses import dataclass
@@ -91,10 +92,9 @@ class StrippedImage:
             self.engine.mmio_map(origin, size, read, origin, write, origin)
         self.engine.reg_write(arm_const.UC_ARM_REG_SP, self.stack)
         self.engine.reg_write(arm_const.UC_ARM_REG_LR, PAD | 1)
-        try:
+        # It may need a peripheral that is not there; its memory is set up by then.
+        with contextlib.suppress(unicorn.UcError):
             self.engine.emu_start(self.entry | 1, PAD, 0, BOOT_INSTRUCTIONS)
-        except unicorn.UcError:
-            pass  # it needs a peripheral that is not there; its memory is set up by then
         for origin, size in PERIPHERALS:
             self.engine.mem_unmap(origin, size)
         return Boot({register: tuple(values) for register, values in written.items()})

@@ -115,6 +115,7 @@ class Decoder:
         elif name in ADDS_LONG:
             addend = self._names(raw, [operand.reg for operand in raw.operands[:2]])
         elif name in ADDS_LAST and len(raw.operands) == 4:
+            reads = self._names(raw, [operand.reg for operand in raw.operands[1:3]])
             addend = self._names(raw, [raw.operands[3].reg])
         return Instruction(
             address=raw.address,

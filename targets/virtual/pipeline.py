@@ -71,16 +71,14 @@ class Pipeline:
         followed = bool(before) and before[-1].address + before[-1].size == block[0].address
         band = []
         for level in range(3):
-            start = self._run(before, level, (not followed,))[0] if before else 0
-            stop = self._run(before + block, level, (not followed, taken), len(before))[0]
+            start = self._run(before, level, (not followed,)) if before else 0
+            stop = self._run(before + block, level, (not followed, taken), len(before) or -1)
             band.append(max(0, stop - start))
         low, typical, high = band
         return min(low, typical), typical, max(high, typical)
 
-    def _run(
-        self, code: tuple[Instruction, ...], level: int, taken: tuple[bool, ...], border: int = -1
-    ) -> tuple[int, dict[str, int]]:
-        """Cycle after the last instruction of ``code``; ``taken``: of the border's and of the last branch."""
+    def _run(self, code: tuple[Instruction, ...], level: int, taken: tuple[bool, ...], border: int = -1) -> int:
+        """Cycle after the last instruction of ``code``; ``taken``: of the branch before ``border`` and of the last one."""
         now, used, first = 0, dict[str, int](), None
         ready: dict[str, tuple[int, Timing]] = {}
         float_free = 0
@@ -125,7 +123,7 @@ class Pipeline:
             if ask.blocks_float:
                 float_free = issued + ask.blocks_float
         end = self._close(now, first)
-        return end + (self.refill[level] if taken[-1] else 0), {}
+        return end + (self.refill[level] if taken[-1] else 0)
 
     @staticmethod
     def _close(now: int, first: Instruction | None) -> int:
