@@ -5,13 +5,15 @@ BIN := $(VENV)/bin
 JOB ?= examples/halfcheetah.toml
 ROOMS := $(wildcard *.py) py.typed policy targets runtime export train compress job
 
-.PHONY: demo test lint format install install-dev wheel-check clean
+.PHONY: demo test lint format install install-dev wheel-check bench-peers bench-host clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo         train, compress, export, verify, measure and report: the main job on your machine"
 	@echo "make test         lint, type-check and test"
 	@echo "make lint         ruff and mypy alone"
+	@echo "make bench-peers  install the runtimes that the host benchmark compares with, each in its own environment"
+	@echo "make bench-host   time one decision here, against them (about 8 minutes; docs/benchmarks.md)"
 	@echo "make wheel-check  build the wheel, try it in clean environments with and without the heavy extras"
 
 $(BIN)/python:
@@ -47,6 +49,12 @@ format: install-dev
 
 test: lint
 	$(BIN)/python -m pytest
+
+bench-peers: install
+	sh benchmarks/peers/install.sh $(BIN)/python
+
+bench-host: install
+	$(BIN)/python benchmarks/host.py
 
 wheel-check: install-dev
 	$(BIN)/python .ci/wheel_check.py
