@@ -53,10 +53,10 @@ def contestants(arguments: argparse.Namespace) -> Iterator[tuple[str, str, Mlp, 
             yield f"{round(100 * sparsity)} % sparse {function}", OURS, thin, FLOAT_TOLERANCE, _ours(thin.policy())
     mlp = networks.dense("tanh", *SIZES)
     seen = networks.observations(mlp, CALIBRATION)
-    yield "int8 tanh", OURS, mlp, INT8_TOLERANCE, _ours(mlp.policy_int8(seen, quantize_input=True))
+    yield "int8 tanh", OURS, mlp, INT8_TOLERANCE, _ours(mlp.policy_int8(seen, "int8"))
     if arguments.cmsis_nn:
         yield "int8 tanh", "CMSIS-NN", mlp, INT8_TOLERANCE, _peer(cmsis_nn.program(mlp, arguments.cmsis_nn, seen))
-    yield "int8 tanh, float32 input", OURS, mlp, INT8_TOLERANCE, _ours(mlp.policy_int8(seen, quantize_input=False))
+    yield "int8 tanh, int16 input", OURS, mlp, INT8_TOLERANCE, _ours(mlp.policy_int8(seen, "int16"))
 
 
 def _ours(policy: Policy) -> Built:

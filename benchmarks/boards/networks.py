@@ -8,10 +8,12 @@ from typing import Literal
 
 import numpy as np
 
-from pilotfish.compress.quantize import activation_grid, quantized_rows
+from pilotfish.compress.passes import Context, apply
+from pilotfish.compress.quantize import QUANTIZE, Quantize
 from pilotfish.policy.bundle import Policy
 from pilotfish.policy.contract import Action, Contract, Observation
-from pilotfish.policy.layers import Activation, Layer, Linear, Quantize
+from pilotfish.policy.golden import Golden
+from pilotfish.policy.layers import Activation, Layer, Linear
 
 Function = Literal["tanh", "relu"]
 
@@ -52,36 +54,22 @@ class Mlp:
 
     def policy(self) -> Policy:
         """The same network as a float32 policy."""
-        layers, arrays = self._layers(32)
-        return self._packed(layers, arrays)
-
-    def policy_int8(self, observations: np.ndarray, *, quantize_input: bool) -> Policy:
-        """int8 weights per output row, int8 activations whose grids span what ``observations`` cause (post-training)."""
-        layers, arrays = self._layers(8)
-        ranges = [observations, *(self.activate(v) for v in self.values(observations)[:-1])]
-        graded: list[Layer] = []
-        for layer in layers:
-            if isinstance(layer, Linear):
-                arrays[f"{layer.name}.weight"], arrays[f"{layer.name}.weight_scale"] = quantized_rows(
-                    arrays[f"{layer.name}.weight"]
-                )
-                seen = ranges[int(layer.name[2:])]
-                if quantize_input or layer.name != "fc0":
-                    graded.append(Quantize(*activation_grid(float(seen.min()), float(seen.max()))))
-            graded.append(layer)
-        return self._packed(graded, arrays)
-
-    def _layers(self, bits: Literal[8, 32]) -> tuple[list[Layer], dict[str, np.ndarray]]:
         layers: list[Layer] = []
         arrays: dict[str, np.ndarray] = {}
         for index, (ins, outs) in enumerate(itertools.pairwise(self.sizes)):
-            layers += [Linear(f"fc{index}", ins, outs, weight_bits=bits), Activation(self.function)]
+            layers += [Linear(f"fc{index}", ins, outs), Activation(self.function)]
             arrays |= {f"fc{index}.weight": self.weights[index], f"fc{index}.bias": self.biases[index]}
-        return layers[:-1], arrays
-
-    def _packed(self, layers: list[Layer], arrays: dict[str, np.ndarray]) -> Policy:
         contract = Contract(Observation(self.sizes[0]), Action("continuous", self.sizes[-1]))
-        return Policy(self.name, contract, tuple(layers), arrays)
+        return Policy(self.name, contract, tuple(layers[:-1]), arrays)
+
+    def policy_int8(self, seen: np.ndarray, quantize_input: Literal["int16", "int8", "float"]) -> Policy:
+        """What Pilotfish's own pass makes of it, calibrated on the observations ``seen``, float32 [N, in]."""
+        count = len(seen)
+        nothing = np.zeros((count, 0), np.float32)
+        # They stand for an environment's: the pass calibrates on nothing else.
+        golden = Golden(seen, self.reference(seen).astype(np.float32), nothing, np.arange(count) == 0, "environment")
+        teacher = self.policy().replace(golden=golden)
+        return apply(teacher, QUANTIZE, Quantize(quantize_input=quantize_input), Context(teacher))
 
 
 def dense(function: Function, *sizes: int, seed: int = 0) -> Mlp:

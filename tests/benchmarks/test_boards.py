@@ -38,7 +38,7 @@ extern "C" void foreign_step(const float *obs, float *, float *action) {
 """
 
 
-@pytest.mark.parametrize("name", ["crazyflie", "nucleo-g0b1re"])
+@pytest.mark.parametrize("name", ["crazyflie", "nucleo-g0b1re", "esp32-c3"])
 def test_foreign_c_runs_with_state_and_our_tanh(name: str, tmp_path: Path) -> None:
     board = foreign.board(foreign.Foreign({"a.c": C + TANHF}, 1, 1, state=1), load_target(name), tmp_path)
     for x in (-20.0, -1.5, 0.0, 0.3, 9.0):
@@ -81,8 +81,8 @@ def test_int8_policy_is_near_the_float_network() -> None:
     mlp = networks.dense("tanh", 5, 16, 16, 3)
     seen = networks.observations(mlp, 64)
     expected = mlp.reference(seen)
-    for quantize_input in (True, False):
-        reference = Reference(mlp.policy_int8(seen, quantize_input=quantize_input), np.float64)
+    for grid in ("int8", "int16", "float"):
+        reference = Reference(mlp.policy_int8(seen, grid), np.float64)
         answers = np.stack([reference.act(row) for row in seen])
         assert 0 < np.abs(answers - expected).max() < 0.1 * np.abs(expected).max()
     exact = Reference(mlp.policy(), np.float64)
