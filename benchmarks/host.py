@@ -20,7 +20,7 @@ from typing import Any
 
 from host_peers import VENVS, PeerFailed, Running, cpus, python_of, start
 from host_results import Line, Results
-from host_subjects import TITLES, policies, write_subject
+from host_subjects import TITLES, write_subject
 from host_table import markdown, terminal
 from peers import PEERS
 
@@ -40,12 +40,11 @@ def main(arguments: list[str] | None = None) -> Results:
     running: list[Running] = []
     with tempfile.TemporaryDirectory(prefix="pilotfish-bench-") as scratch:
         root = Path(scratch)
-        chosen = {name: policy for name, policy in policies().items() if name in options.subjects}
-        titles = {name: TITLES[name] for name in chosen}
+        titles = {name: TITLES[name] for name in TITLES if name in options.subjects}
         results = Results(device, settings, titles, {}, {}, {}, [])
         try:
-            for name, policy in chosen.items():
-                write_subject(name, policy, root / "subjects")
+            for name in titles:
+                write_subject(name, root / "subjects")
             (root / "peers").mkdir()
             flags = {"BENCH_TUNE_TVM": "1" if options.tune_tvm else "", "BENCH_ONNX2C": options.onnx2c}
             flags |= {"BENCH_RL_TOOLS": options.rl_tools}

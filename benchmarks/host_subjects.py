@@ -7,10 +7,10 @@ import itertools
 from pathlib import Path
 
 import numpy as np
+from boards.networks import Function, Mlp, sparse
 from peers.subject import ROWS, Subject
 
 from pilotfish.compress.passes import Context, apply
-from pilotfish.compress.prune import magnitude_masks
 from pilotfish.compress.quantize import QUANTIZE, Quantize
 from pilotfish.export.onnx import to_onnx
 from pilotfish.policy.bundle import Policy
@@ -37,38 +37,48 @@ TITLES = {
 FLOAT_TWINS = {"F": "A"}
 
 
-def policies() -> dict[str, Policy]:
-    """Name -> policy, with a golden rollout."""
-    made = {
-        "A": _drawn("A", _mlp("tanh", 17, 64, 64, 6)),
-        "B": _drawn("B", _mlp("relu", 17, 256, 256, 6)),
-        "C": _drawn("C", _mlp("relu", 376, 256, 256, 17)),
-        "D": _drawn("D", [GRU("cell", 48, 64), Linear("head", 64, 12)]),
-    }
-    made["E"], made["EB"] = _pruned("E", made["A"]), _pruned("EB", made["B"])
-    made["F"] = _quantized("F", made["A"])
-    return made
+def policy(name: str) -> Policy:
+    """One of ``TITLES``, with a golden rollout."""
+    match name:
+        case "A":
+            return _drawn(name, _mlp("tanh", 17, 64, 64, 6))
+        case "B":
+            return _drawn(name, _mlp("relu", 17, 256, 256, 6))
+        case "C":
+            return _drawn(name, _mlp("relu", 376, 256, 256, 17))
+        case "D":
+            return _drawn(name, [GRU("cell", 48, 64), Linear("head", 64, 12)])
+        case "E":
+            return _pruned(name, policy("A"), "tanh")
+        case "EB":
+            return _pruned(name, policy("B"), "relu")
+        case "F":
+            return _quantized(name, policy("A"))
+    raise ValueError(f"no policy {name!r}")
 
 
-def write_subject(name: str, policy: Policy, root: Path) -> Subject:
-    """ROOT/NAME: the bundle, the ONNX file, weights, observations and what float64 answers to them."""
+def write_subject(name: str, root: Path) -> Subject:
+    """ROOT/NAME (and its float twin's): bundle, ONNX file, weights, observations and what float64 answers to them."""
     import onnx
 
+    drawn = policy(name)
+    if (twin := FLOAT_TWINS.get(name)) and not (root / twin).exists():
+        write_subject(twin, root)
     folder = root / name
-    folder.mkdir(parents=True)
-    policy.save(folder / "subject.policy")
-    onnx.save(to_onnx(policy), str(folder / "policy.onnx"))
-    observations = _observations(policy)
-    reference = Reference(policy, np.float64)
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn.save(folder / "subject.policy")
+    onnx.save(to_onnx(drawn), str(folder / "policy.onnx"))
+    observations = _observations(drawn)
+    reference = Reference(drawn, np.float64)
     expected = np.stack([reference.act(row) for row in observations])
-    share = INT8_TOLERANCE if policy.precision == "int8" else FLOAT_TOLERANCE
+    share = INT8_TOLERANCE if drawn.precision == "int8" else FLOAT_TOLERANCE
     subject = Subject(
         name=name,
         title=TITLES[name],
         folder=folder,
-        layers=tuple(LAYERS.dump_python(policy.layers, mode="json")),
-        weights=dict(policy.weights),
-        state=tuple((tensor.name, tensor.size) for tensor in policy.contract.state),
+        layers=tuple(LAYERS.dump_python(drawn.layers, mode="json")),
+        weights=dict(drawn.weights),
+        state=tuple((tensor.name, tensor.size) for tensor in drawn.contract.state),
         observations=observations,
         expected=expected,
         tolerance=share * float(np.abs(expected).max()),
@@ -98,10 +108,15 @@ def _drawn(name: str, layers: list[Layer]) -> Policy:
     return _with_golden(Policy(name, Contract(Observation(ins), Action("continuous", outs)), tuple(layers), weights))
 
 
-def _pruned(name: str, policy: Policy) -> Policy:
-    matrices = [tensor for tensor, value in policy.weights.items() if value.ndim == 2]
-    masks = magnitude_masks(policy.weights, matrices, SPARSITY, "layer")
-    return _with_golden(policy.replace(name=name, weights=policy.weights | {m: policy.weights[m] * masks[m] for m in matrices}))
+def _pruned(name: str, dense: Policy, function: Function) -> Policy:
+    """By size, every unit alive: as on the virtual boards."""
+    layers = [layer.name for layer in dense.layers if isinstance(layer, Linear)]
+    weights = tuple(dense.weights[f"{layer}.weight"] for layer in layers)
+    biases = tuple(dense.weights[f"{layer}.bias"] for layer in layers)
+    kept = sparse(Mlp(name, function, weights, biases), SPARSITY).weights
+    return _with_golden(
+        dense.replace(name=name, weights=dense.weights | {f"{n}.weight": w for n, w in zip(layers, kept, strict=True)})
+    )
 
 
 def _quantized(name: str, policy: Policy) -> Policy:
