@@ -234,14 +234,14 @@ class _Graph:
         return out
 
     def _history(self, name: str, layer: History, x: str) -> str:
-        stacked = self.node("Concat", [f"state_in_{layer.name}_past", x], name, axis=1)
-        end = layer.size * layer.length
         bounds = [
             self.constant(f"{name}_{word}", np.array([value], np.int64))
-            for word, value in (("from", layer.size), ("to", end), ("axis", 1))
+            for word, value in (("from", layer.size), ("to", layer.size * layer.length), ("axis", 1))
         ]
-        self.node("Slice", [stacked, *bounds], f"state_out_{layer.name}_past")
-        return name
+        kept = self.node("Slice", [f"state_in_{layer.name}_past", *bounds], f"{name}_kept")
+        stacked = self.node("Concat", [kept, x], name, axis=1)
+        self._state_out(f"{layer.name}_past", stacked)
+        return stacked
 
     def _cfc(self, name: str, layer: CfC, x: str) -> str:
         """The two time heads are linear in z and t is fixed, so they are one: (t A + B) z + (t a + b). One Gemm for all heads."""

@@ -181,9 +181,10 @@ class CfC:
 class History:
     """Stacks the last ``length`` vectors, oldest first and the new one last; no tensors.
 
-    State: NAME_past, the ``length`` - 1 vectors before, zero at the start of an episode, as in walk-these-ways
-    (HistoryWrapper) and most legged_gym descendants; Isaac Lab repeats the first observation instead, which
-    this layer does not. As a layer it stacks what it is given: normalized observations, if it comes first.
+    State: NAME_past, the same ``length`` vectors as the output, so that a step shifts them in place and copies nothing
+    else. Zero at the start of an episode, as in walk-these-ways (HistoryWrapper) and most legged_gym descendants; Isaac
+    Lab repeats the first observation instead, which this layer does not. It stacks what it is given: normalized
+    observations, if it comes first.
     """
 
     name: Name
@@ -243,7 +244,7 @@ def state_of(layers: Layers) -> tuple[StateTensor, ...]:
     state: list[StateTensor] = []
     for layer in layers:
         if isinstance(layer, History):
-            state.append(StateTensor(f"{layer.name}_past", (layer.length - 1) * layer.size))
+            state.append(StateTensor(f"{layer.name}_past", layer.length * layer.size))
         if isinstance(layer, GRU | LSTM | CfC):
             state.append(StateTensor(f"{layer.name}_h", layer.hidden_size))
         if isinstance(layer, LSTM):

@@ -161,8 +161,8 @@ class Network(nn.Module):
                     x = self._cfc(layer, x, left.pop(0))
                     following.append(x)
                 case History(size=size):
-                    x = torch.cat([left.pop(0), x], dim=-1)
-                    following.append(x[..., size:])
+                    x = torch.cat([left.pop(0)[..., size:], x], dim=-1)
+                    following.append(x)
         return x, tuple(following)
 
     def _gates(self, name: str, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:

@@ -145,9 +145,8 @@ class Reference:
             case CfC():
                 return self._cfc(layer, x)
             case History(name=name, size=size):
-                stacked = np.concatenate([self._state[f"{name}_past"], x])
-                self._state[f"{name}_past"] = stacked[size:]
-                return stacked
+                self._state[f"{name}_past"] = np.concatenate([self._state[f"{name}_past"][size:], x])
+                return self._state[f"{name}_past"]
         raise ValueError(f"no layer {layer!r}")
 
     def _gates(self, name: str, x: np.ndarray, h: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

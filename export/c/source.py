@@ -166,6 +166,8 @@ def _results(graph: Graph, scope: Scope) -> list[str]:
             continue
         to = "action" if name == "action" else scope.roots[name.replace("state_out_", "state_in_", 1)]
         source = scope.at(name)
+        if source == to:  # a Push has put it there
+            continue
         lines.append(f"{{ /* {harmless(name)[:60]} */")
         lines += [f"  const float *const x = {source};", f"  float *const y = {to};"]
         lines.append(f"  for (int i = 0; i < {size}; ++i) y[i] = x[i];")

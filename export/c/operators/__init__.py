@@ -14,6 +14,7 @@ from .integer import DenseInteger, Quantize
 from .layer_norm import LayerNorm
 from .move import Copy, View
 from .operator import Operator, Scope, number
+from .push import Push
 from .reduce import ArgMax, Softmax
 
 OPERATORS: dict[str, type[Operator]] = {
@@ -26,6 +27,7 @@ OPERATORS: dict[str, type[Operator]] = {
     "Softmax": Softmax,
     "ArgMax": ArgMax,
     "Concat": Copy,
+    "Push": Push,
     "Gather": Gather,
     **dict.fromkeys(ARITHMETIC, Elementwise),
     **dict.fromkeys(ACTIVATIONS, Activation),

@@ -14,6 +14,7 @@ from .fuse_silu import fuse_silu
 from .integers import integers
 from .lift_dense import lift_dense
 from .low_rank import low_rank
+from .push_history import push_history
 
 REWRITES: tuple[Callable[[Graph, Machine], Graph], ...] = (
     lift_dense,
@@ -24,6 +25,7 @@ REWRITES: tuple[Callable[[Graph, Machine], Graph], ...] = (
     chain_straight,
     fuse_silu,
     fuse_elementwise,
+    push_history,
 )
 
 
