@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import os
 import tomllib
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -171,6 +172,11 @@ def validated(schema: TypeAdapter[T], data: Any, where: object) -> T:
 
 def suggestion(schema: TypeAdapter[Any], loc: tuple[int | str, ...]) -> str:
     """ "Did you mean …?" from every property name that the schema knows."""
+    return near(str(loc[-1]), _known_keys(schema))
+
+
+@lru_cache
+def _known_keys(schema: TypeAdapter[Any]) -> list[str]:
     known: set[str] = set()
 
     def collect(node: Any) -> None:
@@ -185,7 +191,7 @@ def suggestion(schema: TypeAdapter[Any], loc: tuple[int | str, ...]) -> str:
                 collect(value)
 
     collect(schema.json_schema())
-    return near(str(loc[-1]), sorted(known))
+    return sorted(known)
 
 
 def near(word: str, known: list[str]) -> str:

@@ -82,6 +82,17 @@ def test_an_unknown_target_suggests_the_near_one(tmp_path: Path, capsys: pytest.
     assert "Did you mean 'crazyflie'?" in fails(capsys, 2, "export", bundle, "-t", "crazyfly")
 
 
+def test_an_export_that_its_board_refuses_is_a_failed_gate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for package in ("onnx", "ziglang", "unicorn", "capstone", "elftools"):
+        pytest.importorskip(package, reason=f"{package} is not installed")
+    bundle, dist = tiny_policy().save(tmp_path / "tiny.policy"), tmp_path / "dist"
+    line = fails(capsys, 1, "export", bundle, "-t", "nucleo-g0b1re", "-o", dist, "--control-hz", "90000")
+    assert "tiny is too slow for nucleo-g0b1re" in line and "--control-hz" in line.partition("What would help")[2]
+    assert not list(dist.iterdir())
+    assert main(["export", str(bundle), "-t", "nucleo-g0b1re", "-o", str(dist), "--control-hz", "1"]) == 0
+    assert "fits nucleo-g0b1re" in " ".join(capsys.readouterr().err.split())
+
+
 def test_an_unknown_verb_and_option(capsys: pytest.CaptureFixture[str]) -> None:
     assert "export" in fails(capsys, 2, "exprt")
     assert "--calls" in fails(capsys, 2, "bench", "x", "--call", "3")
