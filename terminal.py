@@ -268,9 +268,10 @@ def target_list(targets: Sequence[Target], as_json: bool) -> None:
     if as_json:
         data([{"name": t.name, "description": t.description, "backends": t.backends, "link": t.link.kind} for t in targets])
         return
-    table = Table("target", "what it is", "back-ends", "precisions", "link")
+    table = Table("target", "what it is", "back-ends", "link")
+    table.columns[0].no_wrap = True  # what -t takes must be readable whole
     for t in targets:
-        table.add_row(t.name, t.description, ", ".join(t.backends), ", ".join(t.precisions), t.link.kind)
+        table.add_row(t.name, t.description, "\n".join(t.backends), t.link.kind)
     _out.print(table)
 
 

@@ -234,7 +234,8 @@ def with_accuracy(target: Target, accuracy: str | None) -> Target:
     """The target with activation functions of that accuracy; None: as the profile says."""
     if accuracy is None:
         return target
-    chosen = {"exact": "exact", "fast": "fast"}.get(accuracy)
+    known: dict[str, Literal["exact", "fast"]] = {"exact": "exact", "fast": "fast"}
+    chosen = known.get(accuracy)
     if chosen is None:
         raise BadInput("--accuracy", expected="exact or fast", found=repr(accuracy), repair=near(accuracy, ["exact", "fast"]))
     return dataclasses.replace(target, compile=dataclasses.replace(target.compile, accuracy=chosen))
