@@ -16,8 +16,8 @@ from .operators import number
 
 MOST_BYTES = 8192
 """Constants that the selftest may take: it must fit beside the policy. At least two rows are kept whatever they cost."""
-FAST_BOUND = 0.05
-"""Bound where activations are of the fast variant: some forty times their own error, for weights may add errors up."""
+TIES = 0.01
+"""Share of choices that may differ where nothing is rounded: two logits may lie within a rounding of each other."""
 
 
 def selftest_files(policy: Policy, target: Target) -> dict[str, str]:
@@ -42,14 +42,17 @@ def _program(policy: Policy, golden: Golden, fast: bool, provenance: str) -> str
     obs, action, start = golden.obs[kept].astype(np.float32), golden.action[kept], golden.start[kept]
     rows = len(obs)
     discrete = policy.contract.action.kind == "discrete"
-    rule = tolerance_for(policy, golden, drift=bool(policy.contract.state))
+    rule = tolerance_for(policy, golden, drift=bool(policy.contract.state), fast=fast)
     unit = np.maximum(1.0, np.abs(action.astype(np.float64)).max(axis=0)).astype(np.float32)
     if discrete:
-        bound, meaning = 0.0, "1 if any choice differs from the record, else 0."
+        bound = 1.0 - rule.share if rule.share else TIES
+        meaning = "the share of decisions that differ from the record."
+        collect = "worst += deviation / (float)(POLICY_SELFTEST_ROWS + 1);"
         compare = "const float deviation = action[j] != selftest_action[row][j] ? 1.0f : 0.0f;"
         scale = ""
     else:
-        bound = max(float((rule.worst / unit).max()), FAST_BOUND if fast else 0.0)
+        bound = float((rule.worst / unit).max())
+        collect = "if (deviation > worst) worst = deviation;"
         meaning = "|action - recorded| over max(1, largest recorded |action| of that entry)."
         compare = (
             "const float difference = action[j] - selftest_action[row][j];\n"
@@ -70,6 +73,7 @@ def _program(policy: Policy, golden: Golden, fast: bool, provenance: str) -> str
         start=", ".join(str(int(s)) for s in start),
         scale=scale,
         compare=compare,
+        collect=collect,
     )
 
 
