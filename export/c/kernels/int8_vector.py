@@ -36,7 +36,6 @@ class Int8Vector:
         return padded * (size * -(-layer.columns // group(layer)) * group(layer) + 8) + 300
 
     def print(self, layer: IntegerLayer, scope: Scope) -> list[str]:
-        scope.math |= {"lanes", "lanes_integer"}
         blocks, many = cut(layer.rows, WIDTHS), group(layer)
         packed = np.concatenate([_packed(layer.weight, start, width, many) for start, width in blocks])
         padded = sum(width for _, width in blocks)
@@ -46,10 +45,7 @@ class Int8Vector:
             "bias": scope.table(f"{layer.name}_bias", pad(layer.bias.astype(np.float32), padded), f"{layer.rows} values"),
             "scale": scope.table(f"{layer.name}_scale", pad(layer.scale.astype(np.float32), padded), f"{layer.rows} values"),
         }
-        if many == 2:
-            function = "policy_dot2"
-        else:
-            function = "policy_dot4_unsigned" if layer.inputs.unsigned else "policy_dot4_signed"
+        function = scope.call("dot2" if many == 2 else "dot4_unsigned" if layer.inputs.unsigned else "dot4_signed")
         lines = [f"const int{8 if many == 4 else 16}_t *w = {weight};"]
         for start, width, count in runs(blocks):
             lines += _block(layer, start, start + width * count, width, function, names)
@@ -81,7 +77,7 @@ def _block(layer: IntegerLayer, start: int, stop: int, width: int, function: str
     whole = groups - groups % at_once
     lines = [
         f"policy_ivec sum[{at_once}][{vectors}];",
-        f"{every} sum[u][k] = (policy_ivec){{0}};",
+        f"{every} sum[u][k] = policy_no_sum();",
         f"for (int i = 0; i < {whole}; i += {at_once}, w += {many * at_once * width})",
         f"  for (int u = 0; u < {at_once}; ++u) {{",
         f"    const int32_t in = policy_load_neighbors(x + {many} * (i + u));",

@@ -1,4 +1,8 @@
-"""Integers between layers: Quantize stores floats as integers of a grid, DenseInteger multiplies them."""
+"""Integers between layers: Quantize stores floats as integers of a grid, DenseInteger multiplies them.
+
+Integers cannot be NaN. Where floats become integers, a second output of Quantize is NaN if one of them was, else 0; where
+integers become floats again, DenseInteger takes it as its second input and gives nothing but NaN if it is.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ from dataclasses import dataclass
 from ..graph import Graph, Node
 from ..kernels import INTEGER_KERNELS, choose
 from ..kernels.integer_layer import IntegerLayer
+from ..memory import Step
 from .operator import Printed, Scope, number, pointers
 
 
@@ -17,6 +22,9 @@ class Quantize(Printed):
     @classmethod
     def read(cls, node: Node, graph: Graph) -> Quantize:
         return cls(node, node.inputs[:1], graph.sizes[node.outputs[0]])
+
+    def step(self) -> Step:
+        return Step(self.reads, self.node.outputs, {})
 
     def print(self, scope: Scope) -> list[str]:
         grid, stored = self.node.attributes["grid"], self.node.attributes["storage"]
@@ -31,6 +39,8 @@ class Quantize(Printed):
         if not scope.machine.vectors:
             scope.math.add("rolled")
             lines.insert(0, "POLICY_ROLLED")
+        if len(self.node.outputs) > 1:
+            lines.append(f"*({scope.at(self.node.outputs[1])}) = {scope.call('nan_in')}(x, {self.size});")
         return [*pointers(scope, self.output, x=self.reads[0]), *lines]
 
 
@@ -43,9 +53,19 @@ class DenseInteger(Printed):
     @classmethod
     def read(cls, node: Node, graph: Graph) -> DenseInteger:
         layer: IntegerLayer = node.attributes["layer"]
-        return cls(node, node.inputs[:1], layer.rows, layer)
+        return cls(node, node.inputs, layer.rows, layer)
 
     def print(self, scope: Scope) -> list[str]:
         kernel, choice = choose(self.layer, scope.machine, INTEGER_KERNELS)
         scope.choices.append(choice)
-        return [*pointers(scope, self.output, x=self.reads[0]), *kernel.print(self.layer, scope)]
+        lines = [*pointers(scope, self.output, x=self.reads[0]), *kernel.print(self.layer, scope)]
+        if len(self.reads) > 1:
+            scope.math.add("rolled")
+            lines += [
+                f"const float broken = *({scope.at(self.reads[1])});",
+                "if (broken != broken) {",
+                "  POLICY_ROLLED",
+                f"  for (int k = 0; k < {self.size}; ++k) y[k] = broken;",
+                "}",
+            ]
+        return lines

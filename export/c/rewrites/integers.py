@@ -11,7 +11,7 @@ from ..graph import Graph, Node
 from ..kernels import DenseLayer
 from ..kernels.integer_layer import FixedPoint, IntegerLayer, fixed_point, storage
 from ..machine import Machine
-from ..staircase import Grid, Staircase, staircase
+from ..staircase import Grid, Staircase, function_of, staircase
 
 STEP_BITS = (16, 13, 10)
 """Bits below one cell of a staircase, or below one step of a grid: as many as 31 bits leave room for; layers that agree share
@@ -49,7 +49,7 @@ def integers(graph: Graph, machine: Machine) -> Graph:
     nodes = [_converted(node, grids, layers, machine) for node in graph.nodes]
     kinds = dict(graph.kinds) | {name: storage(grid, machine).kind for name, grid in grids.items()}
     graph = dataclasses.replace(graph, nodes=nodes, kinds=kinds)
-    return graph if machine.vectors else _straight_to_the_grid(graph, machine)
+    return _with_nan(graph if machine.vectors else _straight_to_the_grid(graph, machine))
 
 
 def _converted(node: Node, grids: dict[str, Grid], layers: dict[int, IntegerLayer], machine: Machine) -> Node:
@@ -118,6 +118,24 @@ def _ended(layer: IntegerLayer, functions: list[Node], grid: Grid, graph: Graph,
                 layer, fixed=fixed, grid=grid, outputs=outputs, stairs=stairs, limits=limits or (grid.low, grid.high)
             )
     return None
+
+
+def _with_nan(graph: Graph) -> Graph:
+    """A broken float that becomes an integer is remembered beside it, until integers become floats again."""
+    carried: dict[str, str] = {}
+    nodes, sizes = [], dict(graph.sizes)
+    for node in graph.nodes:
+        source = carried.get(node.inputs[0]) if node.inputs else None
+        if node.op == "Quantize" and source is None:
+            source = f"{node.outputs[0]}/broken"
+            sizes[source] = 1
+            node = dataclasses.replace(node, outputs=(*node.outputs, source))
+        elif node.op == "DenseInteger" and source is not None and node.attributes["layer"].fixed is None:
+            node = dataclasses.replace(node, inputs=(*node.inputs, source))
+        if source is not None and (node.op in ("Quantize", "DenseInteger", "Relu", "Clip") or function_of(node) is not None):
+            carried[node.outputs[0]] = source
+        nodes.append(node)
+    return dataclasses.replace(graph, nodes=nodes, sizes=sizes)
 
 
 def _limits(functions: list[Node], grid: Grid, graph: Graph) -> tuple[int, int] | None:
