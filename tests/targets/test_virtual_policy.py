@@ -99,7 +99,7 @@ def test_every_board_returns_the_hosts_numbers(kind, name, on_host, tmp_path):
         profile = board.profile(OBSERVATIONS[:1])
         weights = policy.parameters / (4 if target.cpu.isa == "aarch64" else 1)  # NEON: four multiply-adds an instruction
         assert profile.instructions[0] > weights
-        assert 0 < profile.stack_bytes < 2048
+        assert (0 if target.cpu.isa == "aarch64" else 1) <= profile.stack_bytes < 2048  # AArch64 may need none: 31 registers
         latency = profile.latency_us()
         assert (latency is None) == (target.cost is None or target.cpu.clock_hz is None)
         if latency is not None:
