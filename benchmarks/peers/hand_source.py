@@ -35,13 +35,14 @@ class HandSource:
         pending: dict[str, Any] | None = None
         for layer in subject.layers:
             match layer["kind"]:
-                case "linear" if pending is None:
-                    name = layer["name"]
-                    self._dense(name, x, subject.matrix(f"{name}.weight"), subject.weights[f"{name}.bias"], f"{name}_y")
-                    x, size = f"(const float *){name}_y", layer["out_size"]
                 case "linear":
-                    x, size = self._dense_integer(subject, layer, x, size, pending), layer["out_size"]
-                    pending = None
+                    name, outputs = layer["name"], layer["out_size"]
+                    if pending is None:
+                        self._dense(name, x, subject.matrix(f"{name}.weight"), subject.weights[f"{name}.bias"], f"{name}_y")
+                        x = f"(const float *){name}_y"
+                    else:
+                        x = self._dense_integer(subject, layer, x, size, pending)
+                    size, pending = outputs, None
                 case "activation":
                     self._elementwise(x, size, layer["function"])
                 case "quantize":

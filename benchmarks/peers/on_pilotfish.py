@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,7 @@ def versions() -> dict[str, str]:
 
 def prepare(subject: Subject, scratch: Path) -> list[Contestant]:
     artifact = export_policy(Policy.load(subject.folder / "subject.policy"), load_target("host-cpu"), "c", scratch)
-    session = open_session(artifact, trust=True)
+    session: Any = open_session(artifact, trust=True)
     library = ctypes.PyDLL(str(artifact.entry))
     rows, actions = np.ascontiguousarray(subject.observations), subject.sizes[2]
 
@@ -35,7 +36,7 @@ def prepare(subject: Subject, scratch: Path) -> list[Contestant]:
         return out
 
     def self_timed(calls: int) -> np.ndarray:
-        return np.asarray(session.time_native(rows, calls), np.float64)  # type: ignore[attr-defined]
+        return np.asarray(session.time_native(rows, calls), np.float64)
 
     path = getattr(session, "call_path", "")
     inside = "policy_time in the library: contains one reading of clock_gettime"

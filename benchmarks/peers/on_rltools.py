@@ -147,7 +147,7 @@ def _built(label: str, text: str, subject: Subject, scratch: Path) -> Contestant
 
 def _table(name: str, values: np.ndarray) -> str:
     words = ",".join(f"{float(v):.9g}f" if not float(v).is_integer() else f"{float(v):.1f}f" for v in values.reshape(-1))
-    return f"static constexpr float {name}[{values.size}] = {{{words}}};"
+    return f"static const float {name}[{values.size}] = {{{words}}};"
 
 
 def _root() -> Path:

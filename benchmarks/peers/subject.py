@@ -73,8 +73,9 @@ class Subject:
         """Write subject.json and arrays.npz into ``folder``."""
         fields = ("name", "title", "layers", "state", "tolerance", "float_twin")
         (self.folder / "subject.json").write_text(json.dumps({field: getattr(self, field) for field in fields}, indent=1))
-        arrays = {"observations": self.observations, "expected": self.expected}
-        np.savez(self.folder / "arrays.npz", **arrays, **{f"w:{name}": value for name, value in self.weights.items()})
+        arrays: dict[str, Any] = {f"w:{name}": value for name, value in self.weights.items()}
+        arrays |= {"observations": self.observations, "expected": self.expected}
+        np.savez(self.folder / "arrays.npz", **arrays)
 
     @staticmethod
     def load(folder: Path) -> Subject:
