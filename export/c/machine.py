@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 from dataclasses import dataclass
 from functools import lru_cache
@@ -29,6 +30,9 @@ class Machine:
     """Instruction that multiplies and adds small integers: vpmaddwd, vpdpbusd, or Arm's sdot."""
     accuracy: Accuracy = "exact"
     """Variant of the activation functions: every function states its error bound beside its code."""
+
+    flash_bytes: int | None = None
+    """Flash for everything; None: no limit that code for one layer could meet."""
 
     @property
     def vectors(self) -> bool:
@@ -63,7 +67,7 @@ def machine_for(target: Target, compiler: Compiler | None = None) -> Machine:
             found=f"{target.compile.triple!r}, {target.compile.mcpu!r} and {' '.join(target.compile.flags)!r}",
             repair=str(error).splitlines()[-1].strip(),
         ) from error
-    return machine_of(defined, target.compile.accuracy)
+    return dataclasses.replace(machine_of(defined, target.compile.accuracy), flash_bytes=target.memory.flash_bytes)
 
 
 def machine_of(defined: frozenset[str], accuracy: Accuracy = "exact") -> Machine:

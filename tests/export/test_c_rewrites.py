@@ -41,7 +41,9 @@ def run(graph: Graph, obs: np.ndarray) -> np.ndarray:
         if node.op in ("Dense", "Chain"):
             y = x[0] if x else np.zeros(0)
             for layer in node.attributes.get("layers") or (node.attributes["layer"],):
-                y = layer.bias + (1.0 if layer.scale is None else layer.scale.astype(np.float64)) * (layer.weight.astype(float) @ y)
+                y = layer.bias + (1.0 if layer.scale is None else layer.scale.astype(np.float64)) * (
+                    layer.weight.astype(float) @ y
+                )
                 y = y if layer.activation is None else UNARY[layer.activation.op](y)
         elif node.op == "FakeQuantize":
             scale, zero, low, high = (node.attributes[key] for key in ("scale", "zero", "low", "high"))
@@ -120,7 +122,9 @@ def graphs(draw):
     maker = Maker(draw(st.integers(1, 40)), draw(st.integers(0, 1 << 30)))
     rng = maker.rng
     for _ in range(draw(st.integers(1, 9))):
-        kind = draw(st.sampled_from(["dense"] * 4 + ["unary"] * 2 + ["affine", "clip", "grid", "residual", "silu", "norm", "softmax"]))
+        kind = draw(
+            st.sampled_from(["dense"] * 4 + ["unary"] * 2 + ["affine", "clip", "grid", "residual", "silu", "norm", "softmax"])
+        )
         size = maker.size
         if kind == "dense":
             maker.dense(draw(st.integers(1, 40)), draw(st.sampled_from([0.0, 0.03, 0.1, 0.5])), draw(st.booleans()))
@@ -224,7 +228,7 @@ def test_what_nobody_reads_goes_through_all_layers():
     weights[0][:2, 3:] = 0  # which read three inputs
     graph = dead_units(mlp(*((w, np.ones(len(w))) for w in weights), act="Relu"), CORTEX_M4F)
     assert [layer.weight.shape for layer in dense_of(graph)] == [(2, 3), (1, 2), (2, 1)]
-    assert [node.op for node in graph.nodes][0] == "Slice"  # a view: the last two inputs are not read
+    assert graph.nodes[0].op == "Slice"  # a view: the last two inputs are not read
 
 
 def test_a_network_without_live_weights_is_a_constant():
@@ -263,7 +267,11 @@ def test_thin_products_stay_and_wide_ones_are_multiplied_out(machine):
     rng = np.random.default_rng(0)
 
     def product(outer: int, inner: int):
-        return mlp((rng.normal(size=(inner, outer)), rng.normal(size=inner)), (rng.normal(size=(outer, inner)), rng.normal(size=outer)), act="")
+        return mlp(
+            (rng.normal(size=(inner, outer)), rng.normal(size=inner)),
+            (rng.normal(size=(outer, inner)), rng.normal(size=outer)),
+            act="",
+        )
 
     thin, wide = product(256, 16), product(64, 64)
     assert len(dense_of(low_rank(thin, machine))) == 2

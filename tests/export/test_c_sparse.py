@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
+import itertools
 import shutil
 import subprocess
 
@@ -132,7 +133,7 @@ def test_every_kernel_computes_every_pattern(name, tmp_path_factory):
     # NEON code has blocks of four, which a compiler with wider registers refuses.
     flags = () if name == "neon" else ("-march=native",)
 
-    @settings(max_examples=4, deadline=None, derandomize=True, database=None)
+    @settings(max_examples=3, deadline=None, derandomize=True, database=None)
     @given(st.lists(layers(), min_size=6, max_size=6))
     def check(drawn):
         drawn = [d if not machine.vectors else dataclasses.replace(d, activation=None) for d in drawn]
@@ -150,11 +151,15 @@ def test_every_kernel_computes_every_pattern(name, tmp_path_factory):
 
 
 @settings(max_examples=3, deadline=None, derandomize=True, database=None)
-@given(st.lists(st.sampled_from([1, 3, 6, 17, 40, 64]), min_size=3, max_size=5), st.sampled_from([0.03, 0.1, 0.3]), st.integers(0, 99))
+@given(
+    st.lists(st.sampled_from([1, 3, 6, 17, 40, 64]), min_size=3, max_size=5),
+    st.sampled_from([0.03, 0.1, 0.3]),
+    st.integers(0, 99),
+)
 def test_a_chain_computes_what_its_layers_compute(tmp_path_factory, widths, density, seed):
     chain = [
         random_layer("random", out, size, density, bool((seed + i) % 2), bool((seed + i) % 3), seed + i)
-        for i, (size, out) in enumerate(zip(widths, widths[1:], strict=False))
+        for i, (size, out) in enumerate(itertools.pairwise(widths))
     ]
     scope = scope_for(CORTEX_M4F)
     library = compiled([straight_line(chain, scope)], scope, tmp_path_factory.mktemp("chain"), ())
@@ -174,7 +179,7 @@ def test_a_chain_computes_what_its_layers_compute(tmp_path_factory, widths, dens
 @settings(max_examples=100, deadline=None, derandomize=True, database=None)
 def test_depth_first_computes_everything_once_and_in_time(widths, density, seed):
     rng = np.random.default_rng(seed)
-    weights = [(rng.random((out, size)) < density) * 1.0 for size, out in zip(widths, widths[1:], strict=False)]
+    weights = [(rng.random((out, size)) < density) * 1.0 for size, out in itertools.pairwise(widths)]
     wanted = list(range(0, widths[-1], 2))
     order = depth_first(weights, wanted)
     assert len(set(order)) == len(order)
@@ -201,7 +206,7 @@ def test_fewer_weights_never_cost_more(machine):
 
 
 def test_a_sparse_layer_that_stays_dense_says_so():
-    layer = random_layer("random", 16, 16, 0.3, False, False, 0)
+    layer = random_layer("random", 64, 64, 0.4, False, False, 0)
     _, choice = choose(layer, AVX512, KERNELS)
     assert choice.kernel.startswith("dense")
     assert "sparse, but the dense loop is cheaper on this machine" in str(choice)
@@ -209,6 +214,94 @@ def test_a_sparse_layer_that_stays_dense_says_so():
 
 
 def test_straight_line_code_has_a_limit():
-    assert Straight().cost(random_layer("random", 300, 300, 0.05, False, False, 0), CORTEX_M4F) is None
+    assert Straight().cost(random_layer("random", 300, 300, 0.1, False, False, 0), CORTEX_M4F) is None
     assert Straight().cost(random_layer("random", 64, 64, 0.05, False, False, 0), CORTEX_M4F) is not None
     assert Straight().cost(random_layer("random", 64, 64, 0.5, False, False, 0), CORTEX_M4F) is None
+
+
+def alive(rows: int, columns: int, live: int, rng: np.random.Generator) -> np.ndarray:
+    """So many weights that every row and every column has one."""
+    mask = np.zeros((rows, columns), bool)
+    longest = max(rows, columns)
+    mask[np.arange(longest) % rows, rng.permutation(longest) % columns] = True
+    free = np.flatnonzero(~mask)
+    mask.reshape(-1)[rng.choice(free, live - int(mask.sum()), replace=False)] = True
+    return (rng.normal(size=mask.shape) * mask).astype(np.float32)
+
+
+def policy_of(weights: list[np.ndarray], activation: str, make_policy):
+    """obs -> Linear, activation, …, Linear with these weights."""
+    from pilotfish.policy.layers import Activation, Linear
+
+    layers = []
+    for index, weight in enumerate(weights):
+        layers += [Activation(activation)] * bool(index) + [Linear(f"l{index}", weight.shape[1], len(weight))]
+    policy = make_policy(layers, weights[0].shape[1], len(weights[-1]), 0, normalizer=False)
+    tensors = dict(policy.weights) | {f"l{index}.weight": weight for index, weight in enumerate(weights)}
+    return dataclasses.replace(policy, weights=tensors)
+
+
+def on_board(policy, name: str, folder):
+    """(the board with the policy's firmware, the manifest's fields)"""
+    for module in ("onnx", "ziglang", "unicorn", "capstone", "elftools"):
+        pytest.importorskip(module)
+    from pilotfish.export.c import build
+    from pilotfish.export.onnx import to_onnx
+    from pilotfish.targets.profile import load_target
+    from pilotfish.targets.virtual.board import VirtualBoard
+
+    target = load_target(name)
+    folder.mkdir()
+    fields = build(policy, to_onnx(policy), target, folder)
+    return VirtualBoard(folder / fields["entry"], target), fields
+
+
+@pytest.mark.parametrize(
+    ("lives", "most_cycles", "most_bytes", "faster"), [((75, 120, 83), 2300, 8600, 7), ((109, 410, 64), 4000, 16000, 4)]
+)
+def test_pruned_networks_cost_what_their_live_weights_cost(lives, most_cycles, most_bytes, faster, make_policy, tmp_path):
+    """17-64-64-6 on a Cortex-M4F, every unit alive, 95 and 90 % sparse. By hand, the former took 2 414 cycles, 8 622 bytes."""
+    from pilotfish.policy.reference import Reference
+
+    rng, shapes = np.random.default_rng(0), ((64, 17), (64, 64), (6, 64))
+    weights = [alive(*shape, live, rng) for shape, live in zip(shapes, lives, strict=True)]
+    twin = [rng.normal(size=shape).astype(np.float32) for shape in shapes]
+    policy = policy_of(weights, "relu", make_policy)
+    board, fields = on_board(policy, "crazyflie", tmp_path / "sparse")
+    dense, _ = on_board(policy_of(twin, "relu", make_policy), "crazyflie", tmp_path / "dense")
+    observations = rng.normal(size=(4, 17)).astype(np.float32)
+    cycles = board.profile(observations).cycles_typical.max()
+    assert cycles <= most_cycles
+    assert dense.profile(observations).cycles_typical.min() >= faster * cycles
+    assert fields["sizes"]["flash"] <= most_bytes
+    assert fields["tools"]["kernels"].count(": straight (") == 3
+    reference = Reference(policy, np.float64)
+    for obs in observations:
+        assert np.abs(board.step(obs) - reference.act(obs)).max() <= 1e-5
+    board.close()
+    dense.close()
+
+
+@pytest.mark.parametrize("name", ["crazyflie", "nucleo-g0b1re"])
+def test_sparse_networks_on_boards_do_what_the_reference_does(name, make_policy, tmp_path):
+    """Rows, blocks, straight-line code and a constant layer in one network."""
+    from pilotfish.policy.reference import Reference
+
+    rng = np.random.default_rng(3)
+    blocks = np.kron(rng.random((6, 24)) < 0.3, np.ones((8, 1))) * rng.normal(size=(48, 24))
+    weights = [
+        (rng.normal(size=(24, 19)) * (rng.random((24, 19)) < 0.35)).astype(np.float32),
+        blocks.astype(np.float32),
+        alive(40, 48, 70, rng),
+        (rng.normal(size=(5, 40)) * (np.arange(5) > 1)[:, None]).astype(np.float32),
+    ]
+    policy = policy_of(weights, "tanh", make_policy)
+    board, fields = on_board(policy, name, tmp_path / "board")
+    chosen = {
+        text.partition(" weights: ")[2].split()[0] for text in fields["tools"]["kernels"].split("; ") if " weights: " in text
+    }
+    assert "straight" in chosen and len(chosen) > 1
+    reference = Reference(policy, np.float64)
+    for obs in rng.normal(size=(10, 19)).astype(np.float32):
+        assert np.abs(board.step(obs) - reference.act(obs)).max() <= 1e-5
+    board.close()

@@ -8,9 +8,11 @@ import numpy as np
 
 from ..machine import Machine
 from .blocks import cut, pad, runs
+from .csr import WIDENED
 from .finish import finish
 from .indices import c_type, small
 from .layer import DenseLayer
+from .together import multiply_add
 
 if TYPE_CHECKING:
     from ..operators.operator import Scope
@@ -85,10 +87,21 @@ def estimate(layer: DenseLayer, machine: Machine, width: int) -> float:
     """Cycles with blocks of ``width`` outputs."""
     columns, blocks = _blocks(layer, width, machine)
     if machine.vectors:
-        each = {block: 0.9 + 0.6 * block / machine.vector_floats for block in set(blocks)}
-        return sum(15.0 + len(inputs) * each[block] for inputs, block in zip(columns, blocks, strict=True))
-    per_weight = 4.0 if machine.fpu else 140.0
-    return sum(20.0 + 6.0 * block + len(inputs) * (8.0 + per_weight * block) for inputs, block in zip(columns, blocks, strict=True))
+        vectors = {block: 0.15 + 0.66 * block / machine.vector_floats for block in set(blocks)}
+        return 10.0 + sum(2.0 + len(inputs) * vectors[block] for inputs, block in zip(columns, blocks, strict=True))
+    widened = 0.0 if layer.scale is None else WIDENED[machine.fpu]
+    pairs = [(len(inputs), block) for inputs, block in zip(columns, blocks, strict=True)]
+    if machine.fpu:
+        return sum(7.0 + 13.5 * block + n * (11.3 + (3.08 + widened) * block) for n, block in pairs)
+    # A soft multiplication by zero is short, and so is the addition of zero.
+    zeros = sum(n * block for n, block in pairs) - layer.live
+    return (306.0 + widened) * layer.live + (164.0 + widened) * zeros + sum(35.0 * block + 10.0 * n for n, block in pairs)
+
+
+def entries(layer: DenseLayer, width: int, machine: Machine) -> tuple[int, int]:
+    """(inputs in use, summed over the blocks; number of blocks)"""
+    columns, _ = _blocks(layer, width, machine)
+    return sum(map(len, columns)), len(columns)
 
 
 def pad_rows(weight: np.ndarray, rows: int) -> np.ndarray:
@@ -107,7 +120,7 @@ def _scalar(layer: DenseLayer, scope: Scope, width: int, bias: str, scale: str |
     rows = range(width)
     cast = "(float)" if scale else ""
     begin = ", ".join(f"s{k} = " + ("0.0f" if scale else f"{bias}[o + {k}]") for k in rows)
-    add = " ".join(f"s{k} += {cast}w[{k}] * v;" for k in rows)
+    add = multiply_add(scope, [(f"{cast}w[{k}]", "*in") for k in rows], [f"s{k}" for k in rows])
     end = []
     for k in rows:
         if scale:
@@ -115,7 +128,7 @@ def _scalar(layer: DenseLayer, scope: Scope, width: int, bias: str, scale: str |
         end.append(f"y[o + {k}] = {finish(layer, scope, f's{k}')};")
     return [
         f"float {begin};",
-        f"for (int n = *count++; n > 0; --n, w += {width}) {{ const float v = x[*at++]; {add} }}",
+        f"for (int n = *count++; n > 0; --n, w += {width}) {{ const float *in = &x[*at++]; {add} }}",
         *end,
     ]
 

@@ -25,8 +25,10 @@ class ScalarInt8:
     def cost(self, layer: DenseLayer, machine: Machine) -> float | None:
         if machine.vectors or layer.scale is None:
             return None
-        per_weight = 7.0 if machine.fpu else 180.0
-        return per_weight * layer.weight.size + 25.0 * layer.rows
+        if machine.fpu:
+            return 7.0 * layer.weight.size + 25.0 * layer.rows
+        # As for float weights, and each must become a float first.
+        return 366.0 * layer.live + 224.0 * (layer.weight.size - layer.live) + 20.0 * layer.rows
 
     def table_bytes(self, layer: DenseLayer, machine: Machine) -> int:
         return layer.weight.nbytes + 8 * layer.rows + 200

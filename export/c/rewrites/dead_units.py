@@ -76,9 +76,7 @@ def _groups(graph: Graph, inner: dict[str, Node]) -> dict[str, str]:
     return {name: root(name) for name in parent}
 
 
-def _kept(
-    graph: Graph, inner: dict[str, Node], known: dict[str, np.ndarray], groups: dict[str, str]
-) -> dict[str, np.ndarray]:
+def _kept(graph: Graph, inner: dict[str, Node], known: dict[str, np.ndarray], groups: dict[str, str]) -> dict[str, np.ndarray]:
     """Group -> bool [size] of the entries that stay: the least that everybody can live with."""
     keep = {group: np.zeros(graph.sizes[group], bool) for group in groups.values()}
     pinned = set(graph.outputs)
@@ -87,7 +85,7 @@ def _kept(
             pinned |= set(node.inputs)
     for name in pinned & set(inner):
         keep[groups[name]][:] = True
-    while _spread(graph, inner, known, groups, keep) or _spare_copies(graph, inner, groups, keep):
+    while _spread(graph, inner, known, groups, keep) or _spare_copies(inner, groups, keep):
         pass
     return keep
 
@@ -113,7 +111,7 @@ def _spread(
     return changed
 
 
-def _spare_copies(graph: Graph, inner: dict[str, Node], groups: dict[str, str], keep: dict[str, np.ndarray]) -> bool:
+def _spare_copies(inner: dict[str, Node], groups: dict[str, str], keep: dict[str, np.ndarray]) -> bool:
     """What others compute is picked apart only where the copies cost less than the work that they save.
 
     False if that was so already.
