@@ -256,11 +256,11 @@ class _Graph:
             z = self.node(
                 "Mul", [self.node("Tanh", [inner], f"{name}_tanh{k}"), self.number("lecun.outer", 1.7159)], f"{name}_z{k}"
             )
-        stacked = []
+        stacked: list[str] = []
         for tensor in ("weight", "bias"):
-            first, second, rate, offset = (weights[f"{layer.name}.{head}_{tensor}"].astype(np.float64) for head in CFC_HEADS)
-            heads = np.concatenate([first, second, layer.time_step * rate + offset]).astype(np.float32)
-            stacked.append(self.constant(f"{layer.name}.heads_{tensor}", heads))
+            ff1, ff2, rate, offset = (weights[f"{layer.name}.{head}_{tensor}"].astype(np.float64) for head in CFC_HEADS)
+            rows = np.concatenate([ff1, ff2, layer.time_step * rate + offset]).astype(np.float32)
+            stacked.append(self.constant(f"{layer.name}.heads_{tensor}", rows))
         heads = self.split(self.node("Gemm", [z, *stacked], f"{name}_heads", transB=1), 3, f"{name}_head")
         first, second = (self.node("Tanh", [heads[k]], f"{name}_ff{k + 1}") for k in (0, 1))
         gate = self.node("Sigmoid", [heads[2]], f"{name}_gate")
