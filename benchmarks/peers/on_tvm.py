@@ -43,7 +43,7 @@ def prepare(subject: Subject, scratch: Path) -> list[Contestant]:
 
 
 def _tuned(module: Any, target: Any, folder: Path) -> Any:
-    from tvm import meta_schedule as ms
+    from tvm.s_tir import meta_schedule as ms
 
     module = relax.get_pipeline("zero")(module)
     with target:

@@ -3,8 +3,7 @@
 The model: a read of a line that is not held costs the wait states; lines are replaced least recently used first (our
 understanding of the STM32F4's ART accelerator, not checked against its manual); a code line that follows its predecessor was
 prefetched while the predecessor executed, so only the rest of the wait is paid. Both caches start empty: between two
-decisions the rest of the firmware has run. The code-fetch part has not been compared with hardware; the data part,
-added to the core's cycles, came within 10 % of three boards in an earlier study (MLPerf Tiny v1.1 anomaly detection).
+decisions the rest of the firmware has run. docs/validation.md compares estimates that contain it with hardware.
 """
 
 from __future__ import annotations

@@ -70,6 +70,12 @@ def need_compiler() -> str:
     return path
 
 
+@pytest.fixture(scope="session")
+def system_compiler() -> str:
+    """Path of the system's C compiler, or a skip that names it."""
+    return need_compiler()
+
+
 @pytest.fixture
 def make_policy() -> Callable[..., Policy]:
     return random_policy

@@ -7,6 +7,7 @@ from .constant import Constant
 from .csr import Csr
 from .int8_rows import Int8Bytes, Int8Pairs
 from .int8_vector import Int8Vector
+from .integer_layer import IntegerLayer
 from .kernel import Choice, Kernel, choose
 from .layer import DenseLayer
 from .scalar import Scalar
@@ -14,9 +15,9 @@ from .scalar_int8 import ScalarInt8
 from .straight import Straight
 from .vector import Vector
 
-KERNELS: tuple[Kernel, ...] = (Constant(), Scalar(), ScalarInt8(), Vector(), Block(), Csr(), Straight())
+KERNELS: tuple[Kernel[DenseLayer], ...] = (Constant(), Scalar(), ScalarInt8(), Vector(), Block(), Csr(), Straight())
 """In order of preference among equals. A new kernel is a line here."""
-INTEGER_KERNELS: tuple[Kernel, ...] = (Int8Bytes(), Int8Pairs(), Int8Vector())
+INTEGER_KERNELS: tuple[Kernel[IntegerLayer], ...] = (Int8Bytes(), Int8Pairs(), Int8Vector())
 """The same for integer layers."""
 
 __all__ = ["INTEGER_KERNELS", "KERNELS", "Choice", "DenseLayer", "Kernel", "choose"]

@@ -4,28 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from ..machine import Machine
-from .layer import DenseLayer
 
 if TYPE_CHECKING:
     from ..operators.operator import Scope
 
 
-class Kernel(Protocol):
+class Layer(Protocol):
+    """What the choice needs to know of a layer."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def rows(self) -> int: ...
+
+    @property
+    def columns(self) -> int: ...
+
+    @property
+    def live(self) -> int: ...
+
+
+LayerT = TypeVar("LayerT", bound=Layer)
+_AnyLayer = TypeVar("_AnyLayer", bound=Layer, contravariant=True)
+
+
+class Kernel(Protocol[_AnyLayer]):
     """One way of computing a dense layer. A new one is a short file and a line in the table of the package."""
 
     name: str
     """What artifact.json and the comments of policy.c call it."""
 
-    def cost(self, layer: DenseLayer, machine: Machine) -> float | None:
+    def cost(self, layer: _AnyLayer, machine: Machine) -> float | None:
         """Estimated cycles of one call, comparable with other kernels on the same machine; None: it cannot do that."""
 
-    def table_bytes(self, layer: DenseLayer, machine: Machine) -> int:
+    def table_bytes(self, layer: _AnyLayer, machine: Machine) -> int:
         """Flash that it takes for this layer: tables, and code where the code holds the weights."""
 
-    def print(self, layer: DenseLayer, scope: Scope) -> list[str]:
+    def print(self, layer: _AnyLayer, scope: Scope) -> list[str]:
         """C statements; the const float *x and the float *y of the layer are declared already."""
 
 
@@ -52,7 +71,7 @@ class Choice:
         return f"{self.layer} {rows} x {columns}, {self.live} weights: {self.kernel} (estimated cycles: {others}){note}"
 
 
-def choose(layer: DenseLayer, machine: Machine, kernels: Sequence[Kernel]) -> tuple[Kernel, Choice]:
+def choose(layer: LayerT, machine: Machine, kernels: Sequence[Kernel[LayerT]]) -> tuple[Kernel[LayerT], Choice]:
     """The cheapest kernel for ``layer``; of equally cheap ones, the first in the table."""
     if not layer.live:  # nothing is multiplied: the constant kernel alone needs no table of weights
         kernels = [kernel for kernel in kernels if kernel.name == "constant"] or kernels
