@@ -149,7 +149,7 @@ def on_host(
     scope = Scope(Graph({}, {}, [], {}, {}), plan({}, [], {}, []), machine, {})
     bodies = ["\n".join(kernel.print(layer, scope)) for kernel in kernels]
     text = "#include <stdint.h>\n#include <stddef.h>\n#define POLICY_ALIGNED __attribute__((aligned(64)))\n"
-    text += definitions(scope.math, machine.accuracy)
+    text += definitions(scope.math, machine.accuracy, machine.vector_floats)
     text += "\n".join(_table(name, array, "") for name, (array, _) in scope.tables.items())
     for index, body in enumerate(bodies):
         text += f"void f{index}(const float *x, float *y) {{\n{body}\n}}\n"

@@ -68,7 +68,9 @@ def quantized_rows(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def activation_grid(low: float, high: float) -> tuple[float, int]:
     """(scale, zero point) of the int8 grid that spans [low, high] and holds 0 exactly."""
     low, high = min(low, 0.0), max(high, 0.0)
-    scale = float(np.float32((high - low) / LEVELS)) or 1 / 128
+    scale = float(np.float32((high - low) / LEVELS))
+    if scale < np.finfo(np.float32).tiny:  # a subnormal step has no precision left to hold the range's ends
+        scale = 1 / 128
     return scale, int(np.clip(round(-128 - low / scale), -128, 127))
 
 

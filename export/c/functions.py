@@ -57,8 +57,8 @@ FAST: Mapping[str, tuple[str, ...]] = {
 """The functions that have a fast variant, and what that needs."""
 
 
-def definitions(names: Iterable[str], accuracy: Accuracy) -> str:
-    """C text of the functions ``names`` and of all that they need, each once."""
+def definitions(names: Iterable[str], accuracy: Accuracy, widest: int = 16) -> str:
+    """C text of the functions ``names`` and of all that they need, each once; vectors of at most ``widest`` floats."""
     needs = dict(EXACT) | (dict(FAST) if accuracy == "fast" else {})
     wanted: set[str] = set()
     waiting = [name for name in names if name]
@@ -69,6 +69,9 @@ def definitions(names: Iterable[str], accuracy: Accuracy) -> str:
             waiting += needs[name]
     fast = FAST if accuracy == "fast" else {}
     texts = [template(f"math_{name}{'_fast' if name in fast else ''}.c") for name in EXACT if name in wanted]
+    if "lanes" in wanted:
+        # Tables in blocks of 8 floats cannot be read 16 at a time, whatever processor the compiler is told of.
+        texts.insert(0, f"#define POLICY_WIDEST {widest}")
     return "\n".join(text.rstrip("\n") + "\n" for text in texts)
 
 

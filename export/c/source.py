@@ -84,7 +84,7 @@ def generate(graph: Graph, machine: Machine, header: Header) -> Source:
         "arena_bytes": arena_bytes,
         "state_bytes": 4 * state,
         "alignment": alignment,
-        "math": definitions(scope.math, machine.accuracy),
+        "math": definitions(scope.math, machine.accuracy, machine.vector_floats),
         "tables": "\n".join(tables),
         "reset": "for (int i = 0; i < POLICY_STATE_SIZE; ++i) state[i] = 0.0f;" if state else "(void)state;",
         "body": "\n".join(f"  {line}" if line else "" for line in body),

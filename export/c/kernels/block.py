@@ -64,7 +64,6 @@ class Block:
         stretches = runs([(int(start), block) for start, block in zip(starts[:-1], blocks, strict=True)])
         if machine.vectors:
             scope.math.add("lanes_int8" if scale else "lanes")
-            lines += _lanes_guard(machine)
         for start, block, times in stretches:
             body = _vector(block, machine, bias, scale) if machine.vectors else _scalar(layer, scope, block, bias, scale)
             lines.append(f"for (int o = {start}; o < {start + block * times}; o += {block}) {{")
@@ -156,11 +155,3 @@ def _vector(width: int, machine: Machine, bias: str, scale: str | None) -> list[
         lines.append(f"for (int u = 1; u < {inputs}; ++u) {each} sum[0][k] += sum[u][k];")
     value = f"policy_load(&{bias}{place}) + policy_load(&{scale}{place}) * sum[0][k]" if scale else "sum[0][k]"
     return [*lines, f"{each} policy_store(&y{place}, {value});"]
-
-
-def _lanes_guard(machine: Machine) -> list[str]:
-    return [
-        f"#if POLICY_LANES > {machine.vector_floats}",
-        f'#error "the blocks were made for vectors of {machine.vector_floats} floats: generate the policy for this processor"',
-        "#endif",
-    ]

@@ -54,7 +54,7 @@ class Int8Bytes:
         weight = np.zeros((padded, layer.columns), np.int16)
         weight[: layer.rows] = layer.weight
         packed = (weight.reshape(-1, 4, layer.columns).transpose(0, 2, 1) + 128).astype(np.uint8).reshape(-1)
-        return _chunks(layer, scope, packed, f"{scope.call('sums_bytes')}(w, (const uint16_t *)x, {layer.columns}", padded)
+        return _chunks(layer, scope, packed, f"{scope.call('sums_bytes')}(w, x, {layer.columns}", padded)
 
 
 def pairs(rows: np.ndarray) -> np.ndarray:

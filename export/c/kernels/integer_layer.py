@@ -35,9 +35,6 @@ def storage(grid: Grid, machine: Machine) -> Storage:
             return Storage("int8_t", grid.low, True)
         if not wide and machine.int8_dot == "sdot":
             return Storage("int8_t", grid.low + 128, False)
-    elif not machine.dsp:
-        # Thumb-1 has no load with an immediate offset that extends a sign.
-        return Storage("int16_t", grid.low, True)
     return Storage("int16_t", grid.low + (1 << 15) if wide else grid.zero, False)
 
 

@@ -1,8 +1,8 @@
 /* Vector registers, where the compiler has them; single floats elsewhere: the code that uses them is the same. */
 #if defined(__GNUC__) && (defined(__x86_64__) || defined(__aarch64__) || defined(__ARM_NEON))
-#if defined(__AVX512F__)
+#if defined(__AVX512F__) && POLICY_WIDEST >= 16
 #define POLICY_LANES 16
-#elif defined(__AVX__)
+#elif defined(__AVX__) && POLICY_WIDEST >= 8
 #define POLICY_LANES 8
 #else
 #define POLICY_LANES 4

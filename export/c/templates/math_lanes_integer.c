@@ -15,10 +15,7 @@ static inline int32_t policy_load_neighbors(const void *p) {
   return (int32_t)((uint32_t)b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24);
 }
 #endif
-static inline policy_ivec policy_no_sum(void) {
-  policy_ivec zero = {0};
-  return zero;
-}
+static inline policy_ivec policy_no_sum(void) { return (policy_ivec)policy_zero(); }
 #if defined(__AVX2__)
 #include <immintrin.h>
 #elif defined(__ARM_FEATURE_DOTPROD)
