@@ -110,7 +110,8 @@ def pad_rows(weight: np.ndarray, rows: int) -> np.ndarray:
 
 def _blocks(layer: DenseLayer, width: int, machine: Machine) -> tuple[list[np.ndarray], list[int]]:
     """(the inputs in use, the number of outputs) of every block."""
-    narrower = (width,) if machine.vectors else tuple(w for w in (8, 4, 2, 1) if w <= width)
+    # Narrower blocks take the rest: a result has room for whole vectors, not for whole blocks.
+    narrower = tuple(w for w in (widths(machine) if machine.vectors else (8, 4, 2, 1)) if w <= width)
     cuts = cut(layer.rows, narrower)
     return [np.flatnonzero((layer.weight[start : start + w] != 0).any(0)) for start, w in cuts], [w for _, w in cuts]
 
