@@ -47,8 +47,9 @@ format: install-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Tests share nothing but the processor: one worker a core.
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical --maxprocesses 8
 
 bench-peers: install
 	sh benchmarks/peers/install.sh $(BIN)/python

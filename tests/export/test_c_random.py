@@ -2,7 +2,7 @@
 
 Every example is a policy of random layers, widths, sparsity patterns and number formats, generated for a random kind
 of processor (all of them compile on this one), compiled with the address and undefined-behavior sanitizers, and run
-twice: once with its scratch memory poisoned. PILOTFISH_RANDOM_POLICIES=500 tries that many instead of a few dozen.
+twice: once with its scratch memory poisoned. PILOTFISH_RANDOM_POLICIES=500 tries that many instead.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ sanitized = importlib.util.module_from_spec(_spec)
 sys.modules["sanitized"] = sanitized
 _spec.loader.exec_module(sanitized)
 
-COUNT = int(os.environ.get("PILOTFISH_RANDOM_POLICIES", "36"))
+COUNT = int(os.environ.get("PILOTFISH_RANDOM_POLICIES", "204"))
 TOGETHER = 12
 """Policies in one executable: the sanitizers' start-up costs more than a small policy."""
 MACHINES = {"avx2": AVX2, "avx512": AVX512, "neon": NEON, "m4f": CORTEX_M4F, "m0": CORTEX_M0, "scalar": Machine()}
