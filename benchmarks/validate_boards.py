@@ -4,7 +4,7 @@
     git clone https://github.com/rl-tools/rl-tools
     git clone https://github.com/ARM-software/CMSIS-NN
     python benchmarks/validate_boards.py --images tiny_results_v1.1 --rltools rl-tools --cmsis-nn CMSIS-NN \\
-        --gxx "$(command -v arm-none-eabi-g++)"
+        --gxx "$(command -v arm-none-eabi-g++)" --riscv-gcc "$(command -v riscv64-unknown-elf-gcc)"
 
 Nothing of these repositories is copied. A row whose sources are missing is left out, by name. With the shipped profiles;
 deterministic; a few minutes. docs/validation.md holds the table of record and says what it means.
@@ -32,15 +32,21 @@ def comparisons(options: argparse.Namespace) -> Iterator[Row | str]:
     else:
         yield f"--images (a checkout of {mlperf_tiny.REPOSITORY})"
     if options.rltools:
-        yield from sources.rltools_rows(options.rltools, options.gxx)
+        yield from sources.rltools_rows(options.rltools, options.gxx, options.riscv_gcc)
         if not options.gxx:
             yield "--gxx (arm-none-eabi-g++: RLtools' rows by the published figures' compiler)"
+        if not options.riscv_gcc:
+            yield "--riscv-gcc (riscv64-unknown-elf-gcc: the ESP32-C3's rows with the published figure's floating point)"
     else:
         yield "--rltools (a checkout of github.com/rl-tools/rl-tools)"
-    if options.cmsis_nn:
-        yield from sources.cmsis_rows(options.cmsis_nn)
+    if options.cmsis_nn and options.images:
+        yield from sources.cmsis_rows(options.cmsis_nn, options.images, options.gxx)
     else:
-        yield "--cmsis-nn (a checkout of github.com/ARM-software/CMSIS-NN)"
+        yield "--cmsis-nn with --images (a checkout of github.com/ARM-software/CMSIS-NN; the figure is in the other)"
+
+
+def _plain(row: Row) -> dict[str, object]:
+    return dataclasses.asdict(row) | {"ratio": row.ratio, "inside": row.inside, "inside_model": row.inside_model}
 
 
 def main() -> int:
@@ -49,7 +55,8 @@ def main() -> int:
     parser.add_argument("--images", type=Path, help="checkout of github.com/mlcommons/tiny_results_v1.1")
     parser.add_argument("--rltools", type=Path, help="checkout of github.com/rl-tools/rl-tools")
     parser.add_argument("--cmsis-nn", type=Path, help="checkout of github.com/ARM-software/CMSIS-NN")
-    parser.add_argument("--gxx", type=Path, help="arm-none-eabi-g++, for RLtools' rows by the compiler of the published figures")
+    parser.add_argument("--gxx", type=Path, help="arm-none-eabi-g++, for rows by the compiler of the published figures")
+    parser.add_argument("--riscv-gcc", type=Path, help="riscv64-unknown-elf-gcc, for its floating point on the ESP32-C3")
     known = list(mlperf_tiny.NETWORKS)
     parser.add_argument("--networks", nargs="+", choices=known, default=known, help="which of the images")
     parser.add_argument("--json", type=Path, help="write the rows here")
@@ -62,7 +69,11 @@ def main() -> int:
                 print(f"left out: {found}", file=sys.stderr)
                 continue
             rows.append(found)
-            print(f"{found.board}: {found.program}: {found.ratio:.3f} ({found.estimate.note})", file=sys.stderr, flush=True)
+            print(
+                f"{found.board}: {found.program}, {found.compiler}: {found.ratio:.3f} ({found.estimate.note})",
+                file=sys.stderr,
+                flush=True,
+            )
     except (PilotfishError, LookupError) as error:
         print(error, file=sys.stderr)
         return 1
@@ -73,7 +84,7 @@ def main() -> int:
     if options.markdown:
         options.markdown.write_text(text)
     if options.json:
-        options.json.write_text(json.dumps([dataclasses.asdict(row) | {"ratio": row.ratio} for row in rows], indent=1))
+        options.json.write_text(json.dumps([_plain(row) for row in rows], indent=1))
     return 0
 
 

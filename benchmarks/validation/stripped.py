@@ -143,9 +143,8 @@ class StrippedImage:
     def find_inference(self, at_least: int, most: int) -> tuple[int, int]:
         """(address, distinct flash bytes read) of the called function that reads most of the image's constants.
 
-        It must return within ``most`` instructions and touch no peripheral; among callers and callees that read the same
-        bytes the innermost (the last in call order, which executes least) is taken. Raises LookupError where none reads
-        ``at_least`` bytes.
+        It must return within ``most`` instructions and touch no peripheral, which leaves out the benchmark's runner; of two that
+        read equally many bytes the one at the higher address is taken. Raises LookupError where none reads ``at_least`` bytes.
         """
         seen = np.zeros(FLASH_BYTES, bool)
 

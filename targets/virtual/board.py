@@ -41,12 +41,12 @@ class BoardProfile:
     instructions: npt.NDArray[np.int64]
     """Executed instructions, exact; those that an IT block skips are counted, as they take a cycle."""
     cycles_low: npt.NDArray[np.int64] | None
-    """Cycles, low end of the cost model: at zero wait states from a cycle table, with all stalls from a published CPI; None
-    where the target names neither."""
+    """Cycles, low end: at zero wait states from a cycle table, widened to what hardware was seen to take beside such estimates
+    (``CostTable.measured``); with all stalls from a published CPI; None where the target names neither."""
     cycles_typical: npt.NDArray[np.int64] | None
     """Cycles, typical."""
     cycles_high: npt.NDArray[np.int64] | None
-    """Cycles, high end of the cost model."""
+    """Cycles, high end, likewise."""
     memory_stall_cycles: npt.NDArray[np.int64] | None
     """Cycles lost to flash wait states, by the line model; to be added to the cycles. None without a table: a CPI holds them."""
     stack_bytes: int
@@ -160,7 +160,8 @@ class VirtualBoard:
         cost = self.target.cost
         band, note = None, ""
         if self._table:
-            band, note = np.array([c.cycles for c in calls], np.int64).T, self._table.note
+            widened = [self._table.widened(c.cycles, c.stall_cycles or 0) for c in calls if c.cycles is not None]
+            band, note = np.array(widened, np.int64).T, self._table.note
         elif cost and cost.cpi:
             band = np.ceil(np.outer(cost.cpi, instructions)).astype(np.int64)
             band_text = " to ".join(f"{cpi:g}" for cpi in (cost.cpi[0], cost.cpi[2]))

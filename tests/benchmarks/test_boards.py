@@ -13,9 +13,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 from boards import cmsis_nn, foreign, networks, thresholds
 from boards.rational_tanh import TANHF
 from boards.row import FLOAT_TOLERANCE, OURS, Row, WrongAnswer, markdown, measure
+from validation import row as validation
+from validation.mlperf_tiny import throughput
+from validation.stripped import StrippedImage
 
 from pilotfish.errors import BadInput, Unsupported
 from pilotfish.targets.profile import load_target
+from pilotfish.targets.virtual.cycles import TABLES, Cycles
 
 for tool in ("ziglang", "unicorn", "capstone", "elftools"):
     pytest.importorskip(tool, reason=f"{tool} is not installed")
@@ -119,3 +123,82 @@ def test_goals_are_judged_by_the_numbers() -> None:
     table = markdown(rows).splitlines()
     assert len({line.count("|") for line in table}) == 1 and len(table) == 2 + len(rows)
     assert table[3].endswith("| 1.33 |")
+
+
+TABLE = """#include <stdint.h>
+static const volatile uint8_t weights[4096] = {1, 2, 3};
+static volatile int sink;
+__attribute__((noinline)) void spin(void);
+__attribute__((noinline)) void spin(void) { for (int i = 0; i < 200000; ++i) sink = i; }
+__attribute__((noinline)) int inference(void);
+__attribute__((noinline)) int inference(void) {
+  int sum = 0;
+  for (int round = 0; round < 40; ++round)
+    for (int i = 0; i < 4096; ++i) sum += weights[i];
+  return sum;
+}
+void foreign_step(const float *obs, float *state, float *action) {
+  *(volatile uint32_t *)0x40001000 = 1; /* as benchmarks do: a timer around the inference */
+  spin();
+  action[0] = (float)inference();
+}
+"""
+
+
+def test_the_inference_of_a_stripped_image_is_found_and_costs_what_it_costs_with_symbols(tmp_path: Path) -> None:
+    from elftools.elf.elffile import ELFFile
+
+    from pilotfish.targets.virtual.cores import find_core
+    from pilotfish.targets.virtual.image import read_image
+    from pilotfish.targets.virtual.machine import Machine
+    from pilotfish.targets.virtual.profiler import Profiler
+
+    target = load_target("crazyflie")
+    elf = foreign.build(foreign.Foreign({"a.c": TABLE}, 1, 1), target, tmp_path)
+    with elf.open("rb") as file:
+        loaded = [segment for segment in ELFFile(file).iter_segments() if segment["p_type"] == "PT_LOAD" and segment["p_filesz"]]
+        stop = max(segment["p_paddr"] + segment["p_filesz"] for segment in loaded)
+        flash = bytearray(stop - target.memory.flash_origin)
+        for segment in loaded:
+            start = segment["p_paddr"] - target.memory.flash_origin
+            flash[start : start + segment["p_filesz"]] = segment.data()
+    stripped = StrippedImage(bytes(flash), "cortex-m4")
+    machine = Machine(read_image(elf, target.memory, find_core("cortex-m4").isa), target)
+    table = TABLES["cortex-m4"]
+    try:
+        address = machine.image.symbol("inference").address & ~1
+        with Profiler(machine, table, target.cost) as profiler:
+            expected = profiler.call(address)
+    finally:
+        machine.close()
+    found, read = stripped.find_inference(4096, 2_000_000)
+    assert found == address and 4096 <= read < 4200
+    assert stripped.profile(address, table, target.cost) == expected
+    with pytest.raises(LookupError, match="most is 0"):
+        stripped.find_inference(1, 200_000)  # none returns that soon
+
+
+def _compared(published: float, low: int, high: int, fitted: str = "") -> validation.Row:
+    model, reported = Cycles(90, 100, 110), Cycles(low, 100, high)
+    estimate = validation.Estimate(80, model, reported, 50)
+    return validation.Row("B", "Cortex-M4, 1 MHz", "p", "cc", True, fitted, "1 us", published, "somewhere", estimate)
+
+
+def test_a_validation_row_judges_typical_and_band_with_the_stalls() -> None:
+    row = _compared(165.0, 85, 120)
+    assert row.ratio == pytest.approx(150 / 165)
+    assert row.inside and not row.inside_model
+    assert not _compared(171.0, 85, 120).inside and not _compared(134.0, 85, 120).inside
+    rows = [row, _compared(171.0, 85, 120, "the clock was made from it")]
+    lines = validation.markdown(rows).splitlines()
+    assert len({line.count("|") for line in lines[:4]}) == 1
+    assert "held out" in lines[2] and "| **0.909** | yes |" in lines[2]
+    assert "| fitted |" in lines[3] and lines[3].endswith("| **no** |")
+    assert "- 1, 2: somewhere" in lines and "- fitted, 2: the clock was made from it" in lines
+    assert "in the reported band of 1 of them, in the cost model's own of 0" in validation.summary(rows)
+
+
+def test_the_last_median_of_a_log_is_its_throughput() -> None:
+    assert throughput("x: Median throughput is    1.5 inf./sec.\ny: Median throughput is 176.699 inf./sec.\n") == 176.699
+    with pytest.raises(ValueError, match="median"):
+        throughput("Throughput : 12 inf./sec.")

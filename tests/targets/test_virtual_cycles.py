@@ -1,11 +1,15 @@
 """Instruction counts are exact and cycles are what the manuals' tables add up to, by hand."""
 
+from dataclasses import replace
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pilotfish.errors import Unsupported
 from pilotfish.targets import load_target
 from pilotfish.targets.profile import Cost
-from pilotfish.targets.virtual.cycles import TABLES, find_table
+from pilotfish.targets.virtual.cycles import TABLES, Cycles, find_table
 from pilotfish.targets.virtual.image import read_image
 from pilotfish.targets.virtual.machine import Machine
 from pilotfish.targets.virtual.profiler import Profiler
@@ -130,3 +134,21 @@ def test_flash_wait_states_are_reported_apart_from_the_cycles(machines):
 def test_an_unknown_table_names_the_near_one():
     with pytest.raises(Unsupported, match="cortex-m4"):
         find_table("cortex-m4f")
+
+
+@pytest.mark.parametrize("core", sorted(TABLES))
+@given(
+    band=st.lists(st.integers(1, 10**7), min_size=3, max_size=3).map(sorted),
+    stalls=st.integers(0, 10**7),
+)
+def test_a_widened_band_holds_the_band_and_what_hardware_was_seen_to_take(core, band, stalls):
+    table, model = TABLES[core], Cycles(*band)
+    least, most = table.measured
+    assert least <= 1 <= most
+    wide = table.widened(model, stalls)
+    assert wide.typical == model.typical and 1 <= wide.low <= model.low and model.high <= wide.high
+    total = model.typical + stalls
+    assert wide.high + stalls >= most * total - 1e-6 * total
+    assert wide.low == 1 or wide.low + stalls <= least * total + 1e-6 * total
+    exact = replace(table, measured=(1.0, 1.0))
+    assert exact.widened(model, stalls) == model
