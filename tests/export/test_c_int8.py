@@ -274,6 +274,41 @@ def test_the_boards_compute_the_host_s_bits(target, function, compile_policy, ma
         board.close()
 
 
+def test_a_raspberry_pi_multiplies_four_bytes_at_once(make_policy, tmp_path):
+    """sdot and NEON's roundings, executed: which no test on an x86 host does."""
+    pytest.importorskip("unicorn")
+    pytest.importorskip("ziglang")
+    from pilotfish.targets.virtual.board import VirtualBoard
+
+    layers = [Quantize(1e-3, 0, 16), Linear("a", 17, 45, weight_bits=8), Activation("tanh"), Quantize(2 / 255, -3)]
+    layers += [Linear("b", 45, 18, weight_bits=8), Activation("relu"), Quantize(2 / 255, -128)]
+    layers += [Linear("c", 18, 9, weight_bits=8), Clip(-0.5, 0.9), Quantize(0.01, -20), Linear("d", 9, 6, weight_bits=8)]
+    policy, target = make_policy(layers, 17, 6, 0, normalizer=False), load_target("raspberry-pi-5-virtual")
+    built = build(policy, to_onnx(policy), target, tmp_path)
+    assert built["tools"]["kernels"].count(": dense int8, vectors (") == 4
+    board, compared = VirtualBoard(tmp_path / built["entry"], target), 0
+    try:
+        for obs in np.random.default_rng(2).normal(size=(40, 17)).astype(np.float32):
+            wanted, nearest = exact(policy, obs)
+            if nearest > LARGEST_ERROR_STEPS / 16:
+                np.testing.assert_allclose(board.step(obs), wanted, rtol=0, atol=2e-5 * max(1.0, np.abs(wanted).max()))
+                compared += 1
+    finally:
+        board.close()
+    assert compared > 10
+
+
+@pytest.mark.parametrize("machine", ["avx2", "vnni", "neon"])
+def test_values_go_from_grid_to_grid_in_registers(machine, make_policy):
+    """The only loops over single values are those over the observation and the action."""
+    layers = [Quantize(1e-3, 0, 16), Linear("a", 17, 64, weight_bits=8), Activation("tanh"), Quantize(2 / 255, 0)]
+    layers += [Linear("b", 64, 33, weight_bits=8), Activation("relu"), Quantize(2 / 255, -128), Linear("c", 33, 6, weight_bits=8)]
+    text = sources(make_policy(layers, 17, 6, 0), MACHINES[machine]).files["policy.c"]
+    assert "{ /* Tanh" not in text
+    assert text.count("{ /* Quantize") == 1
+    assert text.count("{ /* DenseInteger") == 3
+
+
 @pytest.mark.parametrize("compiler", ["gcc", "zig"])
 @pytest.mark.parametrize("machine", MACHINES)
 def test_no_warnings(compiler, machine, make_policy, tmp_path):

@@ -13,30 +13,36 @@ from .integer_layer import IntegerLayer
 if TYPE_CHECKING:
     from ..operators.operator import Scope
 
-WIDTHS = (64, 32, 16)
+WIDTHS = (64, 32, 16, 8, 4)
+"""Outputs of a block, none narrower than a vector register."""
+FUNCTIONS = {"": "{z}", "Tanh": "policy_lanes_tanh({z})"}
+"""Activations that are computed on the way from sums to integers."""
 SUMS = 64
 """Running sums that a block keeps at least, to hide the latency of a multiplication; a narrow block reads several groups of
 inputs per round to have as many."""
 
 
 class Int8Vector:
-    """vpmaddwd, vpdpwssd, vpdpbusd or sdot, by what the inputs are stored as (math_lanes_integer.c); the result is float."""
+    """vpmaddwd, vpdpwssd, vpdpbusd or sdot, by what the inputs are stored as (math_lanes_integer.c).
+
+    The result is float, or goes through the activation to the next grid without leaving the registers.
+    """
 
     name = "dense int8, vectors"
 
     def cost(self, layer: IntegerLayer, machine: Machine) -> float | None:
         if not machine.vectors:
             return None
-        padded = sum(width for _, width in cut(layer.rows, WIDTHS))
+        padded = sum(width for _, width in cut(layer.rows, _widths(machine)))
         return padded * layer.columns / (machine.vector_floats * group(layer)) + 20.0
 
     def table_bytes(self, layer: IntegerLayer, machine: Machine) -> int:
-        padded = sum(width for _, width in cut(layer.rows, WIDTHS))
+        padded = sum(width for _, width in cut(layer.rows, _widths(machine)))
         size = 1 if group(layer) == 4 else 2
         return padded * (size * -(-layer.columns // group(layer)) * group(layer) + 8) + 300
 
     def print(self, layer: IntegerLayer, scope: Scope) -> list[str]:
-        blocks, many = cut(layer.rows, WIDTHS), group(layer)
+        blocks, many = cut(layer.rows, _widths(scope.machine)), group(layer)
         packed = np.concatenate([_packed(layer.weight, start, width, many) for start, width in blocks])
         padded = sum(width for _, width in blocks)
         comment = f"{layer.rows} x {layer.columns}: [block][group of {many} inputs][output of the block][input of the group]"
@@ -48,8 +54,12 @@ class Int8Vector:
         function = scope.call("dot2" if many == 2 else "dot4_unsigned" if layer.inputs.unsigned else "dot4_signed")
         lines = [f"const int{8 if many == 4 else 16}_t *w = {weight};"]
         for start, width, count in runs(blocks):
-            lines += _block(layer, start, start + width * count, width, function, names)
+            lines += _block(layer, scope, start, start + width * count, width, function, names)
         return lines
+
+
+def _widths(machine: Machine) -> tuple[int, ...]:
+    return tuple(width for width in WIDTHS if width >= machine.vector_floats)
 
 
 def group(layer: IntegerLayer) -> int:
@@ -65,8 +75,11 @@ def _packed(weight: np.ndarray, start: int, width: int, many: int) -> np.ndarray
     return np.ascontiguousarray(block.reshape(width, -1, many).transpose(1, 0, 2)).reshape(-1)
 
 
-def _block(layer: IntegerLayer, start: int, stop: int, width: int, function: str, names: dict[str, str]) -> list[str]:
+def _block(
+    layer: IntegerLayer, scope: Scope, start: int, stop: int, width: int, function: str, names: dict[str, str]
+) -> list[str]:
     many = group(layer)
+    scope.math.add("rolled")  # unrolled as a whole, as GCC does with few inputs, the sums no longer fit the registers
     groups, at_once = -(-layer.columns // many), max(1, SUMS // width)
     while at_once > groups:
         at_once //= 2
@@ -78,6 +91,7 @@ def _block(layer: IntegerLayer, start: int, stop: int, width: int, function: str
     lines = [
         f"policy_ivec sum[{at_once}][{vectors}];",
         f"{every} sum[u][k] = policy_no_sum();",
+        "POLICY_ROLLED",
         f"for (int i = 0; i < {whole}; i += {at_once}, w += {many * at_once * width})",
         f"  for (int u = 0; u < {at_once}; ++u) {{",
         f"    const int32_t in = policy_load_neighbors(x + {many} * (i + u));",
@@ -86,6 +100,7 @@ def _block(layer: IntegerLayer, start: int, stop: int, width: int, function: str
     ]
     if whole < groups:
         lines += [
+            "POLICY_ROLLED",
             f"for (int i = {whole}; i < {groups}; ++i, w += {many * width}) {{",
             f"  const int32_t in = policy_load_neighbors(x + {many} * i);",
             f"  {each} {add.replace('[u]', '[0]').replace('(u * ' + str(width) + ' + ', '(')}",
@@ -95,5 +110,20 @@ def _block(layer: IntegerLayer, start: int, stop: int, width: int, function: str
         lines.append(f"for (int u = 1; u < {at_once}; ++u) {each} sum[0][k] += sum[u][k];")
     at = "[o + k * POLICY_LANES]"
     value = f"policy_load(&{names['bias']}{at}) + policy_load(&{names['scale']}{at}) * policy_to_float(sum[0][k])"
-    lines.append(f"{each} policy_store(&y{at}, {value});")
+    lines.append(f"{each} {_result(layer, scope, f'y{at}', value)};")
     return [f"for (int o = {start}; o < {stop}; o += {width}) {{", *(f"  {line}" for line in lines), "}"]
+
+
+def _result(layer: IntegerLayer, scope: Scope, to: str, value: str) -> str:
+    """The statement that stores one vector of results."""
+    from ..operators.operator import number  # operators import kernels: not at load time
+
+    if layer.grid is None or layer.outputs is None:
+        return f"policy_store(&{to}, {value})"
+    low, high = (number(q - layer.grid.zero) for q in layer.limits)
+    if layer.function:
+        scope.math.add(f"lanes_{layer.function.lower()}")
+    z = FUNCTIONS[layer.function].format(z=value)
+    steps = f"{scope.call('lanes_to_grid')}({z}, {number(1 / layer.grid.scale)}, {low}, {high})"
+    narrow = scope.call(f"lanes_store_{layer.outputs.kind.removesuffix('_t')}")
+    return f"{narrow}(&{to}, {steps}, {layer.grid.zero - layer.outputs.origin})"

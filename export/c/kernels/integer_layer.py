@@ -71,13 +71,15 @@ class IntegerLayer:
     grid_in: Grid
     """The grid of x."""
     fixed: FixedPoint | None = None
-    """How z becomes y in integers; None: z is the result, as float."""
+    """How z becomes y in integers; None: in floats, which only vector kernels do."""
     grid: Grid | None = None
-    """The grid of y."""
+    """The grid of y; None: z is the result, as float."""
     outputs: Storage | None = None
     """How y is stored."""
     stairs: Staircase | None = None
     """The activation as a table; None with ``fixed``: y is z rounded to the grid."""
+    function: str = ""
+    """Without ``fixed``: the ONNX operator of the activation before the grid, if any (kernels.int8_vector.FUNCTIONS)."""
     limits: tuple[int, int] = (0, 0)
     """Without stairs: smallest and largest q, where a ReLU or Clip narrows the grid."""
 

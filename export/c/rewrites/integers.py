@@ -9,6 +9,7 @@ import numpy as np
 
 from ..graph import Graph, Node
 from ..kernels import DenseLayer
+from ..kernels.int8_vector import FUNCTIONS
 from ..kernels.integer_layer import FixedPoint, IntegerLayer, fixed_point, storage
 from ..machine import Machine
 from ..staircase import Grid, Staircase, function_of, staircase
@@ -25,8 +26,9 @@ FEWEST_ROWS = 4
 def integers(graph: Graph, machine: Machine) -> Graph:
     """Ensures: where all readers of a FakeQuantize are dense layers with int8 weights, it is a Quantize that stores integers.
 
-    The layers become DenseInteger: their result is float, or, on machines without vector registers, goes through the
-    activation behind it straight to the next grid (a staircase for tanh and its like, shifts for ReLU, Clip and none).
+    The layers become DenseInteger: their result is float, or goes through the activation behind it straight to the next
+    grid: in integers without vector registers (a staircase for tanh and its like, shifts for ReLU, Clip and none), in
+    floats that never leave the registers where there are some (tanh, ReLU, Clip and none).
     What comes out is what the graph before computes in real arithmetic, except that a value within LARGEST_ERROR_STEPS
     of the middle between two levels may get either, as it may with rounded floats.
     """
@@ -49,7 +51,7 @@ def integers(graph: Graph, machine: Machine) -> Graph:
     nodes = [_converted(node, grids, layers, machine) for node in graph.nodes]
     kinds = dict(graph.kinds) | {name: storage(grid, machine).kind for name, grid in grids.items()}
     graph = dataclasses.replace(graph, nodes=nodes, kinds=kinds)
-    return _with_nan(graph if machine.vectors else _straight_to_the_grid(graph, machine))
+    return _with_nan(_straight_to_the_grid(graph, machine))
 
 
 def _converted(node: Node, grids: dict[str, Grid], layers: dict[int, IntegerLayer], machine: Machine) -> Node:
@@ -100,9 +102,14 @@ def _straight_to_the_grid(graph: Graph, machine: Machine) -> Graph:
 
 
 def _ended(layer: IntegerLayer, functions: list[Node], grid: Grid, graph: Graph, machine: Machine) -> IntegerLayer | None:
-    """``layer`` with an end in integers: the functions behind it, then ``grid``; None where floats must do that."""
+    """``layer`` with an end on a grid: the functions behind it, then ``grid``; None where floats must do that."""
     outputs = storage(grid, machine)
     limits = _limits(functions, grid, graph)
+    if machine.vectors:
+        op = "" if limits is not None else " ".join(function.op for function in functions)
+        if op not in FUNCTIONS or (op and machine.accuracy != "exact"):
+            return None
+        return dataclasses.replace(layer, grid=grid, outputs=outputs, function=op, limits=limits or (grid.low, grid.high))
     for bits in STEP_BITS:
         stairs: Staircase | None = None
         fixed: FixedPoint | None = None
@@ -130,7 +137,7 @@ def _with_nan(graph: Graph) -> Graph:
             source = f"{node.outputs[0]}/broken"
             sizes[source] = 1
             node = dataclasses.replace(node, outputs=(*node.outputs, source))
-        elif node.op == "DenseInteger" and source is not None and node.attributes["layer"].fixed is None:
+        elif node.op == "DenseInteger" and source is not None and node.attributes["layer"].grid is None:
             node = dataclasses.replace(node, inputs=(*node.inputs, source))
         if source is not None and (node.op in ("Quantize", "DenseInteger", "Relu", "Clip") or function_of(node) is not None):
             carried[node.outputs[0]] = source
