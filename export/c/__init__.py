@@ -33,7 +33,8 @@ def generate_for(policy: Policy, model: onnx.ModelProto, target: Target) -> Sour
 def build(policy: Policy, model: onnx.ModelProto, target: Target, folder: Path) -> dict[str, Any]:
     """Write sources and binary into ``folder``; returns the back-end's fields of the manifest.
 
-    ``sizes`` in bytes: weights (constant tables), arena (scratch), and for firmware flash and ram (static).
+    ``sizes`` in bytes: weights (constant tables), arena (scratch), state (the caller's), and for firmware flash and ram
+    (static). ``tools`` say for every dense layer which kernel it got, and how close scratch memory is to the least possible.
     Raises Unsupported for a graph or target that the back-end cannot print, BadInput if the image does not
     fit the target's memory, MissingTool without a compiler.
     """
@@ -49,7 +50,7 @@ def build(policy: Policy, model: onnx.ModelProto, target: Target, folder: Path) 
         files["host_timing.c"] = template("host_timing.c")
     for name, text in files.items():
         (folder / name).write_text(text, encoding="utf-8")
-    sizes = {"weights": source.table_bytes, "arena": source.arena_bytes}
+    sizes = {"weights": source.table_bytes, "arena": source.arena_bytes, "state": source.ram.state_bytes}
     if virtual:
         tools, measured = build_firmware(folder, target)
         sizes |= measured
@@ -63,6 +64,11 @@ def build(policy: Policy, model: onnx.ModelProto, target: Target, folder: Path) 
         "entry": "firmware.elf" if virtual else "policy.so",
         "native": not virtual,
         "machine": "any" if virtual else this_machine.machine(),
-        "tools": tools | {"accuracy": target.compile.accuracy, "kernels": "; ".join(map(str, source.choices))},
+        "tools": tools
+        | {
+            "accuracy": target.compile.accuracy,
+            "kernels": "; ".join(map(str, source.choices)),
+            "memory": str(source.ram),
+        },
         "sizes": sizes,
     }

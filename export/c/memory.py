@@ -2,8 +2,8 @@
 
 A *view* (Split, Reshape …) shares the place of its input. An in-place operator may take the place of an input
 that nobody reads afterwards. Everything else gets a buffer of its own; buffers whose lifetimes do not meet
-share addresses (first fit, in the order of definition). Each kind of number has an arena of its own, so that no
-memory is ever read as two types.
+share addresses (packing.py). Each kind of number has an arena of its own, so that no memory is ever read as two
+types.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from .graph import Kind
+from .packing import Buffer, Packing, pack
 
 BYTES: dict[Kind, int] = {"float": 4, "int8_t": 1, "int16_t": 2}
 """Bytes of one entry."""
@@ -28,7 +29,7 @@ class Step:
     views: Mapping[str, tuple[str, int]]
     """Output -> (input, offset in values): nothing is computed, the output is that part of the input."""
     in_place: bool = False
-    """Entry i of the one output depends only on entry i of same-sized inputs."""
+    """When entry i of an output is written, only entries beyond i of same-sized inputs are still to be read."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,18 @@ class Plan:
     """Every value, inputs included."""
     offsets: Mapping[str, int]
     """Buffer -> first entry in the arena of its kind; graph inputs are not in it."""
-    arenas: Mapping[Kind, int]
-    """Kind -> length of its arena in entries."""
+    packings: Mapping[Kind, Packing]
+    """How the buffers of each kind share its arena."""
+
+    @property
+    def arenas(self) -> dict[Kind, int]:
+        """Kind -> length of its arena in entries."""
+        return {kind: packing.size for kind, packing in self.packings.items()}
+
+    @property
+    def total_bytes(self) -> int:
+        """Length of all arenas together."""
+        return sum(size * BYTES[kind] for kind, size in self.arenas.items())
 
     @property
     def arena_size(self) -> int:
@@ -94,38 +105,45 @@ def plan(
     """
     kinds = kinds or {}
     last = last_uses(steps, outputs)
+    # A small result that takes the place of a part of a large buffer keeps all of it from being used again. That pays less
+    # than a buffer of its own in stacks of recurrent cells, and more elsewhere.
+    plans = []
+    for parts in (True, False):
+        places, born = _shared(inputs, steps, sizes, last, kinds, parts)
+        died = dict(born)
+        for name, place in places.items():
+            if place.base in died:
+                died[place.base] = max(died[place.base], last.get(name, 0))
+        buffers: dict[Kind, list[Buffer]] = {}
+        for name, start in born.items():
+            kind = kinds.get(name, "float")
+            buffers.setdefault(kind, []).append(Buffer(name, _padded(sizes[name], kind, align_bytes), start, died[name]))
+        packings = {kind: pack(those) for kind, those in buffers.items()}
+        offsets = {name: offset for packing in packings.values() for name, offset in packing.offsets.items()}
+        plans.append(Plan(places, offsets, packings))
+    return min(plans, key=lambda one: one.total_bytes)
+
+
+def _shared(
+    inputs: Mapping[str, int],
+    steps: Sequence[Step],
+    sizes: Mapping[str, int],
+    last: Mapping[str, int],
+    kinds: Mapping[str, Kind],
+    parts: bool,
+) -> tuple[dict[str, Place], dict[str, int]]:
+    """(place of every value inside its buffer, buffer -> step that writes it first); ``parts``: reuse parts of buffers, too."""
     places = {name: Place(name, 0, size) for name, size in inputs.items()}
     born: dict[str, int] = {}
     for index, step in enumerate(steps):
         for name, (source, offset) in step.views.items():
             places[name] = Place(places[source].base, places[source].offset + offset, sizes[name])
         for name in step.writes:
-            reused = _reusable(index, step, name, places, last, inputs, sizes, kinds)
+            reused = _reusable(index, step, name, places, last, inputs, sizes, kinds, parts)
             places[name] = reused or Place(name, 0, sizes[name])
             if reused is None:
                 born[name] = index
-    died = dict(born)
-    for name, place in places.items():
-        if place.base in died:
-            died[place.base] = max(died[place.base], last.get(name, 0))
-    offsets: dict[str, int] = {}
-    arenas: dict[Kind, int] = {}
-    padded = {name: _padded(sizes[name], kinds.get(name, "float"), align_bytes) for name in born}
-    for name, start in born.items():
-        kind, size = kinds.get(name, "float"), padded[name]
-        busy = sorted(
-            (offsets[other], offsets[other] + padded[other])
-            for other in offsets
-            if kinds.get(other, "float") == kind and born[other] <= died[name] and start <= died[other]
-        )
-        offset = 0
-        for low, high in busy:
-            if offset + size <= low:
-                break
-            offset = max(offset, high)
-        offsets[name] = offset
-        arenas[kind] = max(arenas.get(kind, 0), offset + size)
-    return Plan(places, offsets, arenas)
+    return places, born
 
 
 def _padded(size: int, kind: Kind, align_bytes: int) -> int:
@@ -142,13 +160,16 @@ def _reusable(
     inputs: Mapping[str, int],
     sizes: Mapping[str, int],
     kinds: Mapping[str, Kind],
+    parts: bool,
 ) -> Place | None:
-    """The place of an input that dies here and that nobody else still reads, or None."""
+    """The place of an input that dies here and that nobody else still reads, or None. ``parts``: also part of a buffer."""
     if not step.in_place:
         return None
     for source in step.reads:
         place = places[source]
         if place.base in inputs or sizes[source] != sizes[name] or last[source] > index:
+            continue
+        if not parts and place.size != sizes[place.base]:
             continue
         if kinds.get(source, "float") != kinds.get(name, "float"):
             continue

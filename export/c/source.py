@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import textwrap
 from dataclasses import dataclass
 from string import Template
 
@@ -11,13 +12,14 @@ import numpy as np
 
 from ...errors import Unsupported
 from .functions import definitions, template
-from .graph import Graph, Kind, Node
+from .graph import Graph, Node
 from .header import Header, harmless
 from .kernels import Choice
 from .machine import Machine
-from .memory import BYTES, plan
+from .memory import plan
 from .operators import OPERATORS, Operator, Scope, number
 from .operators.operator import ARENAS
+from .ram import Ram
 from .rewrites import rewrite
 
 
@@ -29,8 +31,8 @@ class Source:
     """policy.c, policy.h, README.txt"""
     table_bytes: int
     """Constant tables."""
-    arena_bytes: int
-    """Static scratch memory."""
+    ram: Ram
+    """Static memory."""
     choices: tuple[Choice, ...]
     """Which kernel every dense layer got, in order."""
     obs: int
@@ -41,6 +43,11 @@ class Source:
     """POLICY_ACTION_COUNT"""
     discrete: bool
     """True: the action is one int32."""
+
+    @property
+    def arena_bytes(self) -> int:
+        """Static scratch memory."""
+        return self.ram.arena_bytes
 
 
 def generate(graph: Graph, machine: Machine, header: Header) -> Source:
@@ -61,10 +68,7 @@ def generate(graph: Graph, machine: Machine, header: Header) -> Source:
     table_bytes = sum(array.nbytes for array, _ in scope.tables.values())
     count = 1 if discrete else graph.outputs["action"]
     action_size = header.action_size or count
-    # The arena of floats is always there, so that a policy without any is no special case.
-    arenas: dict[Kind, int] = {"float": 1}
-    arenas |= {kind: size for kind, size in memory.arenas.items() if size}
-    arena_bytes = sum(size * BYTES[kind] for kind, size in arenas.items())
+    ram = Ram.of(memory, state)
     values = {
         "provenance": harmless(header.provenance),
         "contract": "\n".join(f"   {harmless(line)}" for line in header.contract),
@@ -80,9 +84,10 @@ def generate(graph: Graph, machine: Machine, header: Header) -> Source:
             else "/* One of the POLICY_ACTION_COUNT entries of the action. */"
         ),
         "table_bytes": table_bytes,
-        "arenas": "\n".join(f"static {kind} {ARENAS[kind]}[{size}] POLICY_ALIGNED;" for kind, size in arenas.items()),
-        "arena_bytes": arena_bytes,
-        "state_bytes": 4 * state,
+        "arenas": "\n".join(f"static {kind} {ARENAS[kind]}[{size}] POLICY_ALIGNED;" for kind, size in ram.arenas.items()),
+        "arena_bytes": ram.arena_bytes,
+        "state_bytes": ram.state_bytes,
+        "ram": textwrap.fill(f"RAM: {ram}.", 110, subsequent_indent="   "),
         "alignment": alignment,
         "math": definitions(scope.math, machine.accuracy, machine.vector_floats),
         "tables": "\n".join(tables),
@@ -90,7 +95,7 @@ def generate(graph: Graph, machine: Machine, header: Header) -> Source:
         "body": "\n".join(f"  {line}" if line else "" for line in body),
     }
     files = {name: Template(template(f"{name}.in")).substitute(values) for name in ("policy.c", "policy.h", "README.txt")}
-    return Source(files, table_bytes, arena_bytes, tuple(scope.choices), graph.inputs["obs"], state, count, discrete)
+    return Source(files, table_bytes, ram, tuple(scope.choices), graph.inputs["obs"], state, count, discrete)
 
 
 def _with_separate_outputs(graph: Graph) -> Graph:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pilotfish.export.c.memory import Step, last_uses, plan
+from pilotfish.export.c.memory import BYTES, Place, Plan, Step, last_uses, plan
+from pilotfish.export.c.ram import Ram
 
 
 @st.composite
@@ -92,6 +93,22 @@ def test_no_two_live_values_overlap(program, align):
             assert not (together and a[0] < b[1] and b[0] < a[1]), (name, other)
 
 
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(program=programs(), align=st.sampled_from([4, 16, 64]), data=st.data())
+def test_every_buffer_is_aligned_in_the_arena_of_its_kind(program, align, data):
+    inputs, steps, sizes, outputs = program
+    kinds = {name: data.draw(st.sampled_from(sorted(BYTES))) for step in steps for name in step.writes}
+    memory = plan(inputs, steps, sizes, outputs, align, kinds)
+    for name, offset in memory.offsets.items():
+        kind = kinds.get(name, "float")
+        assert offset * BYTES[kind] % align == 0 and offset + sizes[name] <= memory.arenas[kind]
+        assert all(kinds[value] == kind for value, place in memory.places.items() if place.base == name and value in kinds)
+    ram = Ram.of(memory, 0)
+    assert ram.live_bytes <= memory.total_bytes <= ram.arena_bytes
+    if ram.exact:
+        assert "no packing is shorter" in str(ram) and f"{ram.arena_bytes:,} of scratch" in str(ram)
+
+
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(program=programs())
 def test_planned_memory_computes_what_separate_memory_computes(program):
@@ -114,3 +131,26 @@ def test_a_chain_needs_two_buffers_and_activations_none():
 def test_inputs_are_never_written():
     memory = plan({"obs": 8}, [Step(("obs",), ("y",), {}, in_place=True)], {"obs": 8, "y": 8}, ["y"])
     assert memory.places["y"].base == "y"
+
+
+def test_a_small_result_does_not_keep_a_large_buffer():
+    """A state of 8 could live in the 100 that it was made from, but is needed until the end: it gets 8 of its own."""
+    steps = [
+        Step(("obs",), ("gates",), {}),
+        Step(("gates",), (), {"part": ("gates", 0)}),
+        Step(("part",), ("state",), {}, in_place=True),
+        Step(("state",), ("next",), {}),
+        Step(("next",), ("action",), {}),
+    ]
+    sizes = {"obs": 5, "gates": 100, "part": 8, "state": 8, "next": 90, "action": 2}
+    memory = plan({"obs": 5}, steps, sizes, ["action", "state"])
+    assert memory.places["state"] == Place("state", 0, 8) and memory.arena_size == 108
+
+
+def test_ram_is_stated_in_bytes():
+    memory: Plan = plan({"obs": 3}, [Step(("obs",), ("y",), {})], {"obs": 3, "y": 300}, ["y"])
+    assert str(Ram.of(memory, 25)) == (
+        "1,300 bytes static: 1,200 of scratch (float 1,200; 1,200 live at once, no packing is shorter) and 100 of state"
+    )
+    nothing = Ram.of(plan({"obs": 3}, [], {"obs": 3}, []), 0)
+    assert (nothing.arena_bytes, nothing.live_bytes, nothing.static_bytes) == (4, 0, 4)

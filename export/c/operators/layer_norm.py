@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from ..graph import Graph, Node
 from .operator import Printed, Scope, number, pointers
@@ -12,6 +13,7 @@ from .operator import Printed, Scope, number, pointers
 class LayerNorm(Printed):
     """y = (x - mean) / sqrt(mean((x - mean)^2) + epsilon) * weight + bias: two passes, as the reference does."""
 
+    in_place: ClassVar[bool] = True  # mean and spread are known before the first entry is written
     epsilon: float = 1e-5
 
     @classmethod
