@@ -14,15 +14,18 @@ import numpy as np
 
 from ..errors import BadInput
 from ..figure import Figure
+from ..targets.onnxruntime import PROVIDERS
 from .artifact import Artifact
 from .board_bench import BOARD_OBSERVATIONS, board_bench
 from .c_session import CSession
+from .onnxruntime_session import OnnxRuntimeSession
 from .open import open_session
 from .pace import SPIN_NS, Paced, pace
 from .percentiles import histogram, percentile_figures
 from .rate import control_rate
 from .results import Progress, device_of, is_virtual, result
 from .session import Session
+from .tensorrt_session import TensorRTSession
 from .verify import checked_golden
 from .virtual_session import VirtualSession
 
@@ -31,6 +34,7 @@ CHUNK = 1_000
 """Calls between two looks at the clock, the progress bar and Ctrl-C."""
 MAX_TIGHT_SECONDS = 10.0
 """A slow policy gets fewer calls; every figure says how many."""
+GPU_SAMPLES = 5_000
 MAX_CALLS = 10_000_000
 MAX_PERIODS = 10_000_000
 
@@ -108,6 +112,8 @@ def _host(
         session.reset()
         paced = pace(lambda k: act(rows[k % len(rows)]), hz, periods, progress=report(total - periods)) if periods else None
     path = f" through {native.call_path.partition(':')[0]}" if native else ""
+    if isinstance(session, OnnxRuntimeSession):
+        path = f" on {PROVIDERS[session.provider]}"
     from_python = (
         f"timed around the Python call of act{path}; reading the clock costs {overhead_ns:.0f} ns of it, not subtracted; gc off"
     )
@@ -119,6 +125,10 @@ def _host(
     figures["call_p50_us"] = percentile_figures("call", call_us, source="measured", device=device, note=from_python)[
         "call_p50_us"
     ]
+    if isinstance(session, TensorRTSession):
+        how = f"by events, transfers and launch not included, {session.gpu['gpu']}; host to host: {session.how}"
+        figures |= percentile_figures("gpu", session.gpu_us(GPU_SAMPLES), source="measured", device=device, note=how)
+        fields["gpu"] = session.gpu
     figures["first_call_us"] = Figure(first_us, "us", "measured", device=device, note="cold: the first call after loading")
     fields["histograms"]["tight"] = histogram(tight_us)
     if inside_us is not None:

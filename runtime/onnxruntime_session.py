@@ -1,7 +1,8 @@
-"""An artifact's ONNX graph through ONNX Runtime: one thread, no spinning, every buffer bound once."""
+"""An artifact's ONNX graph through ONNX Runtime: one provider, one thread, no spinning, every buffer bound once."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,11 @@ import numpy as np
 from ..errors import BadInput, require
 from ..sealed import sha256_bytes
 from .artifact import Artifact
+from .onnxruntime_provider import open_graph
 from .session import action_size, checked_observation, checked_state, state_size
 
+OPTIMIZED = "optimized.onnx"
+"""The graph as ONNX Runtime's processor-independent optimizations left it when the artifact was made."""
 _FLOAT32 = np.dtype(np.float32)
 
 
@@ -18,28 +22,14 @@ class OnnxRuntimeSession:
     """See :class:`pilotfish.runtime.session.Session`. The state ping-pongs between two buffers, so nothing is copied."""
 
     def __init__(self, artifact: Artifact) -> None:
-        ort = require("onnxruntime", "ort")
         self.contract = contract = artifact.manifest.contract
-        graph = artifact.entry.read_bytes()
-        if sha256_bytes(graph) != artifact.manifest.files[artifact.manifest.entry]:
-            raise BadInput(artifact.entry, expected="the file that was sealed", found="another one since it was loaded")
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-        options.log_severity_level = 3
-        # Measured with onnxruntime 1.31 on an x86 without VNNI: the rewriting of quantize/dequantize pairs into integer
-        # kernels moves actions by up to 190 int8 steps (their 8-bit products saturate in 16 bits), and turns float32 weights
-        # between quantized activations into int8. Without it the graph means what it says; up to width 256 it is as fast.
-        options.add_session_config_entry("session.disable_quant_qdq", "1")
-        for pool in ("intra_op", "inter_op"):
-            options.add_session_config_entry(f"session.{pool}.allow_spinning", "0")
-        try:
-            self._session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-        except Exception as error:
-            raise BadInput(
-                artifact.entry, expected="a graph that ONNX Runtime loads", found=str(error).partition("\n")[0]
-            ) from error
+        settings = artifact.manifest.target.onnxruntime
+        self.provider = settings.provider if settings else "cpu"
+        path, optimized = _graph_of(artifact, self.provider)
+        graph = path.read_bytes()
+        if sha256_bytes(graph) != artifact.manifest.files[path.name]:
+            raise BadInput(path, expected="the file that was sealed", found="another one since it was loaded")
+        self._session = open_graph(graph, self.provider, path, optimized=optimized)
         discrete = contract.action.kind == "discrete"
         self._check(artifact)
         self._obs = np.zeros((1, contract.observation.size), np.float32)
@@ -103,6 +93,16 @@ class OnnxRuntimeSession:
             actual = {node.name: (node.type, list(node.shape)) for node in found}
             if actual != wanted:
                 raise BadInput(artifact.entry, expected=f"{what} {wanted}, as the contract says", found=f"{actual}")
+
+
+def _graph_of(artifact: Artifact, provider: str) -> tuple[Path, bool]:
+    """(file, was it optimized at export): the optimized graph is for the version and provider that made it."""
+    optimized = artifact.path / OPTIMIZED
+    made_by = artifact.manifest.tools.get("onnxruntime")
+    same = provider == "cpu" and made_by is not None and made_by == require("onnxruntime", "ort").__version__
+    if same and OPTIMIZED in artifact.manifest.files:
+        return optimized, True
+    return artifact.entry, False
 
 
 def _closed(*_: Any) -> None:

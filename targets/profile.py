@@ -15,6 +15,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from ..errors import BadInput
+from .onnxruntime import OnnxRuntime
 
 STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 Backend = Literal["onnxruntime", "c"]
@@ -144,6 +145,8 @@ class Target:
     """How the C back-end compiles."""
     cost: Cost | None = None
     """The cycle model, for a virtual board."""
+    onnxruntime: OnnxRuntime | None = None
+    """Which execution provider the ONNX Runtime back-end uses; None: the processor."""
 
 
 TARGET: TypeAdapter[Target] = TypeAdapter(Target)

@@ -12,7 +12,7 @@ from pilotfish.policy import Action, Contract, Golden, Normalizer, Observation, 
 from pilotfish.policy.layers import GRU, LSTM, Activation, Layers, Linear, Quantize, tensor_shapes
 from pilotfish.policy.reference import Reference
 from pilotfish.runtime.artifact import Artifact
-from pilotfish.targets import load_target
+from pilotfish.targets import Target, load_target
 
 
 def random_weights(layers: Layers, generator: np.random.Generator) -> dict[str, np.ndarray]:
@@ -89,17 +89,18 @@ def make_policy(
 def build(tmp_path: Path) -> Callable[..., Artifact]:
     """``build(policy, backend, target)`` -> artifact, or a skip that names the missing tool."""
 
-    def make(policy: Policy, backend: str = "onnxruntime", target: str = "host-cpu") -> Artifact:
+    def make(policy: Policy, backend: str = "onnxruntime", target: str | Target = "host-cpu") -> Artifact:
         from pilotfish.errors import MissingTool
         from pilotfish.export.build import export_policy
 
         pytest.importorskip("onnx")
         if backend == "onnxruntime":
             pytest.importorskip("onnxruntime")
-        if target != "host-cpu":
+        profile = load_target(target) if isinstance(target, str) else target
+        if profile.link.kind == "virtual":
             pytest.importorskip("unicorn")
         try:
-            return export_policy(policy, load_target(target), backend, tmp_path / "dist")
+            return export_policy(policy, profile, backend, tmp_path / "dist")
         except MissingTool as error:
             pytest.skip(str(error))
 
