@@ -36,11 +36,12 @@ from pilotfish.export.c.source import _table, generate, template
 from pilotfish.export.c.toolchain import BASE_FLAGS, checked_flags, host_compiler
 from pilotfish.targets.profile import Target, load_target
 
-SHAPES = ((64, 17), (64, 64), (6, 64), (32, 128), (256, 256))
+SHAPES = ((16, 16), (64, 17), (64, 64), (6, 64), (32, 128), (256, 256), (512, 512))
 """(outputs, inputs)"""
 DENSITIES = (0.03, 0.1, 0.25, 0.6, 1.0)
-MOST_SOFT = 2048
-"""Most weights of a layer where every operation is a call: emulating more takes minutes."""
+MOST, MOST_SMALL, MOST_SOFT = 1 << 18, 1 << 16, 2048
+"""Most weights of a layer: on computers, on boards (more does not fit), and where every operation is a call (emulating
+more takes minutes)."""
 PATTERNS = ("random", "blocks")
 """Single weights anywhere, and blocks of 8 outputs that live or die together."""
 
@@ -83,7 +84,12 @@ def make_layer(rows: int, columns: int, density: float, pattern: str, int8: bool
 def candidates(layer: DenseLayer, machine: Machine) -> list[Kernel]:
     """Kernels that could do it; straight-line code also above its limit of density."""
     able = [kernel for kernel in KERNELS if kernel.cost(layer, machine) is not None]
-    if layer.density <= 0.5 and layer.live <= max_live(machine) and not any(k.name == "straight" for k in able):
+    if (
+        not machine.vectors
+        and layer.density <= 0.5
+        and layer.live <= max_live(machine)
+        and not any(k.name == "straight" for k in able)
+    ):
         able.append(Straight())
     return able
 
@@ -179,6 +185,9 @@ def features(kernel: str, layer: DenseLayer, machine: Machine) -> list[float]:
         width = best_width(layer, machine)
         used, blocks = entries(layer, width, machine)
         return [used, used * width, blocks]
+    if kernel == "straight block":
+        used, blocks = entries(layer, machine.vector_floats, machine)
+        return [used, blocks, 1.0]
     if kernel in ("csr", "straight"):
         return [layer.live, layer.rows, 1.0]
     padded = -(-layer.rows // machine.vector_floats)
@@ -199,7 +208,8 @@ def main() -> None:
         measure = on_host if target.link.kind == "local" else on_board
         rows: list[dict] = []
         for shape in SHAPES:
-            if not machine.fpu and shape[0] * shape[1] > MOST_SOFT:
+            most = MOST if machine.vectors else MOST_SMALL if machine.fpu else MOST_SOFT
+            if shape[0] * shape[1] > most:
                 continue
             for pattern in PATTERNS:
                 for density in DENSITIES:

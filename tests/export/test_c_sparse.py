@@ -26,7 +26,7 @@ from pilotfish.export.c.toolchain import BASE_FLAGS
 
 MACHINES = {"m4f": CORTEX_M4F, "m0": CORTEX_M0, "neon": NEON, "avx2": AVX2, "avx512": AVX512}
 PATTERNS = ("random", "dead rows", "dead columns", "one row", "one column", "one weight", "blocks", "none", "full")
-SPARSE = ("constant", "block", "csr", "straight")
+SPARSE = ("constant", "block", "csr", "straight", "straight block")
 
 
 def pattern(kind: str, rows: int, columns: int, density: float, rng: np.random.Generator) -> np.ndarray:

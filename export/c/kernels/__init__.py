@@ -13,9 +13,19 @@ from .layer import DenseLayer
 from .scalar import Scalar
 from .scalar_int8 import ScalarInt8
 from .straight import Straight
+from .straight_block import StraightBlock
 from .vector import Vector
 
-KERNELS: tuple[Kernel[DenseLayer], ...] = (Constant(), Scalar(), ScalarInt8(), Vector(), Block(), Csr(), Straight())
+KERNELS: tuple[Kernel[DenseLayer], ...] = (
+    Constant(),
+    Scalar(),
+    ScalarInt8(),
+    Vector(),
+    Block(),
+    Csr(),
+    Straight(),
+    StraightBlock(),
+)
 """In order of preference among equals. A new kernel is a line here."""
 INTEGER_KERNELS: tuple[Kernel[IntegerLayer], ...] = (Int8Bytes(), Int8Pairs(), Int8Vector())
 """The same for integer layers."""

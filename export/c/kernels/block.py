@@ -12,6 +12,7 @@ from .csr import WIDENED
 from .finish import finish
 from .indices import c_type, small
 from .layer import DenseLayer
+from .stream import stream_cycles
 from .together import multiply_add
 
 if TYPE_CHECKING:
@@ -44,10 +45,12 @@ class Block:
         columns, blocks = _blocks(layer, width, machine)
         padded = pad_rows(layer.weight, sum(blocks))
         starts = np.cumsum([0, *blocks])
-        packed = [
-            np.ascontiguousarray(padded[start : start + block][:, inputs].T).reshape(-1)
-            for start, block, inputs in zip(starts[:-1], blocks, columns, strict=True)
-        ]
+        packed = []
+        for index, (start, block, inputs) in enumerate(zip(starts[:-1], blocks, columns, strict=True)):
+            weight = padded[start : start + block][:, inputs].T
+            spare = -len(inputs) % at_once(block, machine)
+            packed.append(np.pad(weight, ((0, spare), (0, 0))).reshape(-1))
+            columns[index] = np.pad(inputs, (0, spare), mode="edge") if len(inputs) else inputs
         at, count = small(np.concatenate(columns)), small([len(inputs) for inputs in columns])
         note = f"{layer.rows} x {layer.columns} in blocks of {width} outputs: [block][input in use][output of the block]"
         weight = np.concatenate(packed)
@@ -86,8 +89,11 @@ def estimate(layer: DenseLayer, machine: Machine, width: int) -> float:
     """Cycles with blocks of ``width`` outputs."""
     columns, blocks = _blocks(layer, width, machine)
     if machine.vectors:
-        vectors = {block: 0.15 + 0.66 * block / machine.vector_floats for block in set(blocks)}
-        return 10.0 + sum(2.0 + len(inputs) * vectors[block] for inputs, block in zip(columns, blocks, strict=True))
+        pairs = [
+            (len(inputs) + -len(inputs) % at_once(block, machine), block) for inputs, block in zip(columns, blocks, strict=True)
+        ]
+        cycles = 5.0 + sum(5.0 + n * (0.2 + 0.5 * block / machine.vector_floats) for n, block in pairs)
+        return cycles + stream_cycles(sum(n * block for n, block in pairs) * layer.weight.itemsize)
     widened = 0.0 if layer.scale is None else WIDENED[machine.fpu]
     pairs = [(len(inputs), block) for inputs, block in zip(columns, blocks, strict=True)]
     if machine.fpu:
@@ -101,6 +107,15 @@ def entries(layer: DenseLayer, width: int, machine: Machine) -> tuple[int, int]:
     """(inputs in use, summed over the blocks; number of blocks)"""
     columns, _ = _blocks(layer, width, machine)
     return sum(map(len, columns)), len(columns)
+
+
+def at_once(block: int, machine: Machine) -> int:
+    """Inputs that a block takes in one round, each into a sum of its own.
+
+    The last round is filled with zero weights of an input that the block reads anyway: a second loop for the rest would
+    be a second branch that processors guess wrong.
+    """
+    return max(1, SUMS * machine.vector_floats // block) if machine.vectors else 1
 
 
 def pad_rows(weight: np.ndarray, rows: int) -> np.ndarray:
@@ -134,25 +149,22 @@ def _scalar(layer: DenseLayer, scope: Scope, width: int, bias: str, scale: str |
 
 
 def _vector(width: int, machine: Machine, bias: str, scale: str | None) -> list[str]:
-    inputs = max(1, SUMS * machine.vector_floats // width)
+    inputs = at_once(width, machine)
     load = "policy_load_int8" if scale else "policy_load"
     vectors = f"{width} / POLICY_LANES"
     each = f"for (int k = 0; k < {vectors}; ++k)"
+    parts = f"for (int u = 1; u < {inputs}; ++u) {each}"
     place = "[o + k * POLICY_LANES]"
     first = "policy_zero()" if scale else f"policy_load(&{bias}{place})"
-    lines = ["int n = *count++;", f"policy_vec sum[{inputs}][{vectors}];", f"{each} sum[0][k] = {first};"]
+    lines = [f"policy_vec sum[{inputs}][{vectors}];", f"{each} sum[0][k] = {first};"]
     if inputs > 1:
-        lines += [
-            f"for (int u = 1; u < {inputs}; ++u) {each} sum[u][k] = policy_zero();",
-            f"for (; n >= {inputs}; n -= {inputs}, at += {inputs}, w += {inputs * width})",
-            f"  for (int u = 0; u < {inputs}; ++u)",
-            f"    {each} sum[u][k] += {load}(&w[u * {width} + k * POLICY_LANES]) * x[at[u]];",
-        ]
+        lines.append(f"{parts} sum[u][k] = policy_zero();")
     lines += [
-        f"for (; n > 0; --n, ++at, w += {width})",
-        f"  {each} sum[0][k] += {load}(&w[k * POLICY_LANES]) * x[*at];",
+        f"for (int n = *count++; n > 0; n -= {inputs}, at += {inputs}, w += {inputs * width})",
+        f"  for (int u = 0; u < {inputs}; ++u)",
+        f"    {each} sum[u][k] += {load}(&w[u * {width} + k * POLICY_LANES]) * x[at[u]];",
     ]
     if inputs > 1:
-        lines.append(f"for (int u = 1; u < {inputs}; ++u) {each} sum[0][k] += sum[u][k];")
+        lines.append(f"{parts} sum[0][k] += sum[u][k];")
     value = f"policy_load(&{bias}{place}) + policy_load(&{scale}{place}) * sum[0][k]" if scale else "sum[0][k]"
     return [*lines, f"{each} policy_store(&y{place}, {value});"]

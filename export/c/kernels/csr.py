@@ -10,6 +10,7 @@ from ..machine import Machine
 from .finish import finish
 from .indices import c_type, small
 from .layer import DenseLayer
+from .stream import stream_cycles
 from .together import multiply_add
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class Csr:
             return None
         rows, live = layer.rows, layer.live
         if machine.vectors:
-            return 0.86 * live + 4.8 * rows + 5.0
+            return 0.86 * live + 4.8 * rows + 5.0 + stream_cycles(live * (layer.weight.itemsize + 1))
         widened = 0.0 if layer.scale is None else WIDENED[machine.fpu]
         if not machine.fpu:
             return (310.0 + widened) * live + 33.0 * rows

@@ -36,12 +36,10 @@ class Straight:
     name = "straight"
 
     def cost(self, layer: DenseLayer, machine: Machine) -> float | None:
-        if not layer.live or layer.density > MAX_DENSITY or layer.live > max_live(machine):
+        if machine.vectors or not layer.live or layer.density > MAX_DENSITY or layer.live > max_live(machine):
             return None
         if machine.flash_bytes is not None and self.table_bytes(layer, machine) > FLASH_SHARE * machine.flash_bytes:
             return None
-        if machine.vectors:
-            return 0.64 * layer.live + 0.36 * layer.rows + 2.0
         if not machine.fpu:
             return 306.0 * layer.live + 9.0 * layer.rows
         per_weight = 4.0 if layer.columns <= KEPT else 5.0

@@ -9,11 +9,11 @@ import numpy as np
 from ..machine import Machine
 from .blocks import cut, pack, pad, runs
 from .layer import DenseLayer
+from .stream import stream_cycles
 
 if TYPE_CHECKING:
     from ..operators.operator import Scope
 
-WIDTHS = (64, 32, 16)
 SUMS = 64
 """Running sums that a block keeps at least: 8 registers hide the latency of a fused multiply-add. A narrow block
 reads several inputs per round to have as many."""
@@ -27,15 +27,17 @@ class Vector:
     def cost(self, layer: DenseLayer, machine: Machine) -> float | None:
         if not machine.vectors or layer.activation is not None:
             return None
-        padded = sum(width for _, width in cut(layer.rows, WIDTHS))
-        return padded * layer.columns / machine.vector_floats * 0.6 + 20.0
+        blocks = cut(layer.rows, widths(machine))
+        vectors = sum(width for _, width in blocks) // machine.vector_floats
+        partial = 10.0 * any(width < SUMS for _, width in blocks)
+        return 0.4 * vectors * layer.columns + 3.0 + partial + stream_cycles(layer.columns * 4 * machine.vector_floats * vectors)
 
     def table_bytes(self, layer: DenseLayer, machine: Machine) -> int:
-        padded = sum(width for _, width in cut(layer.rows, WIDTHS))
+        padded = sum(width for _, width in cut(layer.rows, widths(machine)))
         return padded * (layer.columns * layer.weight.itemsize + (4 if layer.scale is None else 8)) + 300
 
     def print(self, layer: DenseLayer, scope: Scope) -> list[str]:
-        blocks = cut(layer.rows, WIDTHS)
+        blocks = cut(layer.rows, widths(scope.machine))
         packed = np.concatenate([pack(layer.weight, start, width) for start, width in blocks])
         padded = sum(width for _, width in blocks)
         rows, columns = layer.weight.shape
@@ -47,6 +49,11 @@ class Vector:
         for start, width, count in runs(blocks):
             lines += _block(start, start + width * count, width, columns, bias, scale)
         return lines
+
+
+def widths(machine: Machine) -> tuple[int, ...]:
+    """Outputs of a block, widest first: the narrowest is one register."""
+    return tuple(width for width in (64, 32, 16, 8, 4) if width >= machine.vector_floats)
 
 
 def _block(start: int, stop: int, width: int, columns: int, bias: str, scale: str | None) -> list[str]:

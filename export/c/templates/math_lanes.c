@@ -21,3 +21,10 @@ static inline policy_vec policy_zero(void) {
   policy_vec zero = {0.0f};
   return zero;
 }
+/* After POLICY_UNKNOWN the compiler no longer knows where p points to. It then reads a number that it has just stored
+   back from memory, repeated in all lanes by one load; from the stored register that takes two or three instructions. */
+#if defined(__GNUC__)
+#define POLICY_UNKNOWN(p) __asm__("" : "+r"(p))
+#else
+#define POLICY_UNKNOWN(p)
+#endif
