@@ -56,7 +56,7 @@ def test_a_profile_of_the_users_own_loads_by_path(tmp_path):
         ("clock_hz = 100e6", "clock_hz = -1", "greater than 0"),
         ('kind = "virtual"', 'kind = "serial"', "'local' or 'virtual'"),
         ('backends = ["c"]', "backends = []", "backends"),
-        ('backends = ["c"]', 'backends = ["tvm"]', "tvm"),
+        ('backends = ["c"]', 'backends = ["glow"]', "glow"),
         ('name = "mine"', 'name = "../mine"', "name"),
         ('description = "A board"', "", "the key 'description', found none"),
         ("flash_wait_states = 3", "flash_wait_states = 2.5", "flash_wait_states"),
@@ -95,7 +95,7 @@ def test_a_cost_is_a_table_or_a_published_band(tmp_path, cost, message):
 def test_unknown_names_and_missing_files_suggest_what_there_is(tmp_path):
     with pytest.raises(BadInput, match="Did you mean 'crazyflie'"):
         load_target("crazyfly")
-    with pytest.raises(BadInput, match="Known: crazyflie, esp32-c3, host-cpu, nucleo"):
+    with pytest.raises(BadInput, match=r"Known: crazyflie, .*esp32-c3, .*host-cpu, .*nucleo-g0b1re, "):
         load_target("zzz")
     with pytest.raises(BadInput, match="neither"):
         load_target(tmp_path / "none.toml")
