@@ -159,8 +159,10 @@ def compress(
 def export(
     policy: PolicyPath,
     target: TargetOption,
-    backend: Annotated[str | None, typer.Option(help="onnxruntime or c; default: the target's first.")] = None,
-    precision: Annotated[str | None, typer.Option(help="Refuse unless the policy has this precision (fp32, int8).")] = None,
+    backend: Annotated[str | None, typer.Option(help="onnxruntime, c or tensorrt; default: the target's first.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="fp32, int8: refuse any other policy. fp16, bf16: TensorRT rounds matrices.")
+    ] = None,
     control_hz: Annotated[
         float | None,
         typer.Option(min=0.001, help="Rate that a virtual board must keep; default: the policy's, else the target's."),

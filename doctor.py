@@ -16,13 +16,17 @@ EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
     "train": ("train, distill and adopt policies", ("torch", "tensorboard")),
     "export": ("build ONNX and C artifacts, cross-compile", ("onnx", "ziglang")),
     "emulate": ("run firmware on a virtual board", ("unicorn", "capstone", "pyelftools")),
+    "tensorrt": ("build TensorRT engines for GeForce RTX", ("tensorrt-rtx-cu13-bindings",)),
     "report": ("write the HTML report", ("jinja2", "plotly")),
 }
 """Extra -> (what it adds, the packages that it brings)."""
 
 COMPILERS = ("cc", "gcc", "clang", "arm-none-eabi-gcc")
-RUNTIMES = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX", "apache-tvm": "TVM"}
-"""Found and named, not used by any back-end of this version."""
+RUNTIMES = {
+    "tensorrt": ("TensorRT", "builds and runs engines for the GPU that is here"),
+    "apache-tvm": ("TVM", "no back-end in this version"),
+}
+"""Found and named; what each adds."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +57,7 @@ def examine() -> list[Finding]:
         for name in COMPILERS
     ]
     findings.append(_headers())
-    findings += [
-        Finding("other runtimes", name, _version(package), "no back-end in this version") for package, name in RUNTIMES.items()
-    ]
+    findings += [Finding("other runtimes", name, _version(package), adds) for package, (name, adds) in RUNTIMES.items()]
     return findings
 
 

@@ -15,10 +15,12 @@ from ..runtime.rate import control_rate
 from ..targets.profile import Target, near
 from .fit import DoesNotFit, check_board
 from .onnx import to_onnx
+from .precision import at_precision
 
 BACKENDS = {
     "onnxruntime": ".onnxruntime",
     "c": ".c",
+    "tensorrt": ".tensorrt",
 }
 """Back-end -> the module whose ``build(policy, model, target, folder)`` makes it. A new back-end is a line here."""
 
@@ -38,6 +40,7 @@ def export_policy(
     For a virtual board a few golden observations are executed, and ``say`` is told what was found. The rate to keep is
     ``control_hz``, else the policy's, else the target's, as in a bench.
 
+    ``precision``: the policy's own, or fp16 or bf16 where the back-end is tensorrt.
     Raises BadInput if the target does not list ``backend`` or the policy's precision, or if the policy has
     no golden rollout to be held against; GateFailed if it does not fit the board or misses the control period, with
     what would help, and an earlier artifact stays as it was; MissingTool if a compiler or package is absent.
@@ -50,17 +53,7 @@ def export_policy(
             found=repr(chosen),
             repair=near(chosen, list(target.backends)),
         )
-    if precision is not None and precision != policy.precision:
-        raise BadInput(
-            policy.name,
-            expected=f"a policy of precision {precision}",
-            found=policy.precision,
-            repair="Make one with pilotfish compress and the quantize pass" if precision == "int8" else "",
-        )
-    if policy.precision not in target.precisions:
-        raise BadInput(
-            policy.name, expected=f"a precision of {target.name}: {', '.join(target.precisions)}", found=policy.precision
-        )
+    target = at_precision(policy, target, chosen, precision)
     if policy.golden is None:
         raise BadInput(
             policy.name,

@@ -27,6 +27,15 @@ def _c(artifact: Artifact, trust: bool) -> Session:
     return CSession(artifact)
 
 
+def _tensorrt(artifact: Artifact, trust: bool) -> Session:
+    # An engine holds kernels for the GPU, and may hold code for the processor; a kit is refused by the session.
+    if artifact.manifest.native:
+        require_trust(artifact, trust)
+    from .tensorrt_session import TensorRTSession
+
+    return TensorRTSession(artifact)
+
+
 def _virtual(artifact: Artifact, trust: bool) -> Session:  # noqa: ARG001 the emulator is the sandbox: no trust needed
     from .virtual_session import VirtualSession
 
@@ -37,6 +46,7 @@ SESSIONS: dict[tuple[str, str], Callable[[Artifact, bool], Session]] = {
     ("onnxruntime", "local"): _onnxruntime,
     ("c", "local"): _c,
     ("c", "virtual"): _virtual,
+    ("tensorrt", "local"): _tensorrt,
 }
 """(back-end, link) -> what opens it. A new back-end is a new file and one line here."""
 

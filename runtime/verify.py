@@ -19,7 +19,7 @@ from .artifact import Artifact
 from .open import open_session
 from .results import Progress, device_of, is_virtual, result, source_of
 from .session import Session, action_size, state_size
-from .tolerance import Tolerance, tolerance_for
+from .tolerance import Tolerance, coarse_products, tolerance_for
 
 MAX_POINTS = 200
 """Length of error_by_step."""
@@ -46,8 +46,9 @@ def verify(
         raise BadInput("max_steps", expected="at least 1", found=f"{max_steps}")
     recurrent = state_size(artifact.manifest.contract) > 0
     fast = artifact.manifest.backend == "c" and artifact.manifest.target.compile.accuracy == "fast"
+    half = coarse_products(artifact.manifest.precision, artifact.manifest.target)
     rules = [
-        tolerance_for(artifact.policy, golden, drift=drift, override=tolerance, fast=fast)
+        tolerance_for(artifact.policy, golden, drift=drift, override=tolerance, fast=fast, half=half)
         for drift in ((False, True) if recurrent else (False,))
     ]
     with closing(open_session(artifact, trust=trust)) as session:

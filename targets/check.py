@@ -47,7 +47,24 @@ def _check_backends(target: Target) -> list[Finding]:
             if missing
             else Finding("ok", "onnxruntime is installed")
         )
+    if "tensorrt" in target.backends:
+        findings.append(_check_tensorrt(target))
     return findings
+
+
+def _check_tensorrt(target: Target) -> Finding:
+    """Engine or kit? What can be told without loading TensorRT."""
+    settings = target.tensorrt
+    if settings is None:
+        return Finding("error", "the tensorrt back-end needs a [tensorrt] part with the GPU's compute_capability")
+    if host.machine() != f"{settings.host}-linux":
+        return Finding("ok", f"not this machine ({settings.host}): a kit, which builds the engine on the device")
+    here = [name for name in ("tensorrt_rtx", "tensorrt_rtx_bindings", "tensorrt") if not _installed(name)]
+    if any(name.removesuffix("_bindings") in settings.flavours for name in here):
+        return Finding("ok", f"TensorRT is installed: {', '.join(here)}")
+    if "tensorrt_rtx" in settings.flavours:
+        return Finding("error", 'TensorRT-RTX is not installed; run: pip install "pilotfish[tensorrt]"')
+    return Finding("ok", "TensorRT is not installed here: a kit, which builds the engine on the device")
 
 
 def _check_compiler(target: Target) -> list[Finding]:

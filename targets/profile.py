@@ -16,10 +16,11 @@ from pydantic.dataclasses import dataclass
 
 from ..errors import BadInput
 from .onnxruntime import OnnxRuntime
+from .tensorrt import TensorRT
 
 STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True)
-Backend = Literal["onnxruntime", "c"]
-Precision = Literal["fp32", "int8"]
+Backend = Literal["onnxruntime", "c", "tensorrt"]
+Precision = Literal["fp32", "fp16", "bf16", "int8"]
 MAX_CPI = 1000.0
 """Cycles per instruction beyond this are a slip of the pen."""
 
@@ -147,6 +148,8 @@ class Target:
     """The cycle model, for a virtual board."""
     onnxruntime: OnnxRuntime | None = None
     """Which execution provider the ONNX Runtime back-end uses; None: the processor."""
+    tensorrt: TensorRT | None = None
+    """How the TensorRT back-end builds for its GPU."""
 
 
 TARGET: TypeAdapter[Target] = TypeAdapter(Target)

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
+import importlib
 import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+
+STANDINS = Path(__file__).parent / "standins"
+"""What stands in for a GPU where there is none: see the files there."""
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -36,3 +44,32 @@ def shared_policy():
         return path
 
     return find
+
+
+@pytest.fixture(scope="session")
+def standin_cuda(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """tests/standins/cuda.c as libcuda.so.1 in a folder of its own, or a skip that names the compiler."""
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None:
+        pytest.skip("no system C compiler (cc, gcc, clang)")
+    library = tmp_path_factory.mktemp("standin") / "libcuda.so.1"
+    flags = ["-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared"]
+    subprocess.run([compiler, *flags, str(STANDINS / "cuda.c"), "-o", str(library)], check=True)
+    return library
+
+
+@pytest.fixture
+def standin_gpu(standin_cuda: Path, monkeypatch: pytest.MonkeyPatch) -> ctypes.CDLL:
+    """A GPU of compute capability 8.7 with TensorRT 10.3, both played by tests/standins; returns its libcuda."""
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    from pilotfish.runtime import cuda_driver, tensorrt_engine
+
+    monkeypatch.setattr(cuda_driver, "LIBRARIES", (str(standin_cuda),))
+    monkeypatch.setattr(tensorrt_engine, "_loggers", {})
+    monkeypatch.setenv("STANDIN_CUDA", str(standin_cuda))
+    monkeypatch.syspath_prepend(STANDINS)
+    monkeypatch.delitem(sys.modules, "tensorrt", raising=False)
+    importlib.invalidate_caches()
+    monkeypatch.setitem(sys.modules, "tensorrt", importlib.import_module("tensorrt"))
+    return ctypes.CDLL(str(standin_cuda))

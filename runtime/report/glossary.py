@@ -26,6 +26,10 @@ FIGURES: dict[str, tuple[str, str]] = {
     "paced_misses": ("Deadlines missed", "decisions that were not ready when the period ended"),
     "paced_longest_miss_run": ("Longest run of misses", "missed deadlines in a row"),
     "call_p50_us": ("Latency, median, with the Python call", "what Python code waits for one decision"),
+    "gpu_p50_us": ("GPU time, median", "how long a decision keeps the GPU busy, without transfers and launch"),
+    "gpu_p99_us": ("GPU time, 99th percentile", "1 sample in 100 is slower"),
+    "gpu_p999_us": ("GPU time, 99.9th percentile", "1 sample in 1,000 is slower"),
+    "gpu_worst_us": ("GPU time, worst", "the slowest sample seen"),
     "instructions": ("Instructions per decision", "counted while the real binary ran"),
     "cycles": ("Cycles per decision", "instructions costed with the core's timing table; low and high are the band"),
     "memory_stall_cycles": ("Cycles lost waiting for memory", "flash wait states by a model of the cache lines"),
@@ -84,7 +88,7 @@ SOURCES: dict[str, str] = {
 }
 """Source -> what it means."""
 
-BACKENDS: dict[str, str] = {"onnxruntime": "ONNX Runtime", "c": "C"}
+BACKENDS: dict[str, str] = {"onnxruntime": "ONNX Runtime", "c": "C", "tensorrt": "TensorRT"}
 """Back-end -> how people call it."""
 
 
