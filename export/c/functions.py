@@ -19,7 +19,7 @@ EXACT: Mapping[str, tuple[str, ...]] = {
     "lanes_integer": ("lanes",),
     "lanes_limits": ("lanes_integer",),
     "lanes_tanh": ("lanes_limits",),
-    "lanes_to_grid": ("lanes_limits",),
+    "lanes_round": ("lanes_limits",),
     "lanes_store_int16": ("lanes_integer",),
     "lanes_store_int8": ("lanes_integer",),
     "dot2": ("lanes_integer",),

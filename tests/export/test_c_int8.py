@@ -21,6 +21,7 @@ from pilotfish.export.c.graph import Node
 from pilotfish.export.c.header import header_of
 from pilotfish.export.c.machine import AVX2, AVX512, CORTEX_M0, CORTEX_M4F, NEON
 from pilotfish.export.c.reader import read
+from pilotfish.export.c.rewrites import rewrite
 from pilotfish.export.c.rewrites.integers import LARGEST_ERROR_STEPS
 from pilotfish.export.c.source import generate
 from pilotfish.export.c.staircase import FUNCTIONS, Grid, staircase
@@ -296,6 +297,22 @@ def test_a_raspberry_pi_multiplies_four_bytes_at_once(make_policy, tmp_path):
     finally:
         board.close()
     assert compared > 10
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_a_file_of_plain_onnx_operators_is_read_as_integers(machine, make_policy):
+    """Div, Round, Clip and Mul of a file that says nothing else, as any other tool may write them."""
+    import onnx
+
+    layers = [Quantize(1e-3, 0, 16), Linear("a", 17, 45, weight_bits=8), Activation("tanh"), Quantize(2 / 255, -3)]
+    model = onnx.load_from_string(
+        to_onnx(make_policy([*layers, Linear("c", 45, 6, weight_bits=8)], 17, 6, 0)).SerializeToString()
+    )
+    assert "Round" in {node.op_type for node in model.graph.node}
+    nodes = rewrite(read(model, {*OPERATORS, *READ_ONLY}), MACHINES[machine]).nodes
+    grids = [node.attributes["grid"] for node in nodes if node.op == "Quantize"]
+    assert grids == [Grid(float(np.float32(1e-3)), 0, -(1 << 15), (1 << 15) - 1)]
+    assert [node.op for node in nodes].count("DenseInteger") == 2
 
 
 @pytest.mark.parametrize("machine", ["avx2", "vnni", "neon"])

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 WIDTHS = (64, 32, 16, 8, 4)
 """Outputs of a block, none narrower than a vector register."""
-FUNCTIONS = {"": "{z}", "Tanh": "policy_lanes_tanh({z})"}
-"""Activations that are computed on the way from sums to integers."""
+FUNCTIONS = {"": "{z}", "Tanh": "policy_lanes_tanh({z}, {scale})"}
+"""Activations that are computed on the way from sums to integers, times ``scale``."""
 SUMS = 64
 """Running sums that a block keeps at least, to hide the latency of a multiplication; a narrow block reads several groups of
 inputs per round to have as many."""
@@ -47,9 +47,11 @@ class Int8Vector:
         padded = sum(width for _, width in blocks)
         comment = f"{layer.rows} x {layer.columns}: [block][group of {many} inputs][output of the block][input of the group]"
         weight = scope.table(layer.name, packed.astype(np.int8 if many == 4 else np.int16), comment)
+        # Without a function on the way, sums become steps of the next grid at once.
+        unit = layer.grid.scale if layer.grid is not None and not layer.function else 1.0
         names = {
-            "bias": scope.table(f"{layer.name}_bias", pad(layer.bias.astype(np.float32), padded), f"{layer.rows} values"),
-            "scale": scope.table(f"{layer.name}_scale", pad(layer.scale.astype(np.float32), padded), f"{layer.rows} values"),
+            which: scope.table(f"{layer.name}_{which}", pad((values / unit).astype(np.float32), padded), f"{layer.rows} values")
+            for which, values in (("bias", layer.bias), ("scale", layer.scale))
         }
         function = scope.call("dot2" if many == 2 else "dot4_unsigned" if layer.inputs.unsigned else "dot4_signed")
         lines = [f"const int{8 if many == 4 else 16}_t *w = {weight};"]
@@ -118,12 +120,18 @@ def _result(layer: IntegerLayer, scope: Scope, to: str, value: str) -> str:
     """The statement that stores one vector of results."""
     from ..operators.operator import number  # operators import kernels: not at load time
 
-    if layer.grid is None or layer.outputs is None:
+    grid = layer.grid
+    if grid is None or layer.outputs is None:
         return f"policy_store(&{to}, {value})"
-    low, high = (number(q - layer.grid.zero) for q in layer.limits)
+    low, high = (q - grid.zero for q in layer.limits)
+    reach = np.inf
     if layer.function:
+        value = FUNCTIONS[layer.function].format(z=value, scale=number(1 / grid.scale))
         scope.math.add(f"lanes_{layer.function.lower()}")
-    z = FUNCTIONS[layer.function].format(z=value)
-    steps = f"{scope.call('lanes_to_grid')}({z}, {number(1 / layer.grid.scale)}, {low}, {high})"
+        reach = np.round((1 + 1e-6) / grid.scale)  # rounding may take a function of at most 1 a little past it
+    if -reach < low:
+        value = f"policy_lanes_at_least({value}, {number(low)})"
+    if reach > high:
+        value = f"policy_lanes_at_most({value}, {number(high)})"
     narrow = scope.call(f"lanes_store_{layer.outputs.kind.removesuffix('_t')}")
-    return f"{narrow}(&{to}, {steps}, {layer.grid.zero - layer.outputs.origin})"
+    return f"{narrow}(&{to}, {scope.call('lanes_round')}({value}), {grid.zero - layer.outputs.origin})"
