@@ -126,9 +126,8 @@ def _host(
         "call_p50_us"
     ]
     if isinstance(session, TensorRTSession):
-        how = f"by events, transfers and launch not included, {session.gpu['gpu']}; host to host: {session.how}"
+        how = f"by events, transfers and launch not included; host to host: {session.how}"
         figures |= percentile_figures("gpu", session.gpu_us(GPU_SAMPLES), source="measured", device=device, note=how)
-        fields["gpu"] = session.gpu
     figures["first_call_us"] = Figure(first_us, "us", "measured", device=device, note="cold: the first call after loading")
     fields["histograms"]["tight"] = histogram(tight_us)
     if inside_us is not None:

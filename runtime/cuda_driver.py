@@ -40,8 +40,6 @@ _SIGNATURES = {
     "cuMemHostAlloc": (POINTER(c_void_p), c_size_t, c_uint),
     "cuMemHostGetDevicePointer_v2": (POINTER(_ADDRESS), c_void_p, c_uint),
     "cuMemFreeHost": (c_void_p,),
-    "cuMemcpyHtoD_v2": (_ADDRESS, c_void_p, c_size_t),
-    "cuMemcpyDtoH_v2": (c_void_p, _ADDRESS, c_size_t),
     "cuMemcpyHtoDAsync_v2": (_ADDRESS, c_void_p, c_size_t, c_void_p),
     "cuMemcpyDtoHAsync_v2": (c_void_p, _ADDRESS, c_size_t, c_void_p),
     "cuStreamCreate": (POINTER(c_void_p), c_uint),
@@ -72,9 +70,9 @@ class NoDevice(CudaError):
 
 
 class Driver:
-    """One device and its primary context, current in the calling thread."""
+    """One device and its primary context, current in the calling thread; without ``context``, only what describes it."""
 
-    def __init__(self, ordinal: int = 0) -> None:
+    def __init__(self, ordinal: int = 0, *, context: bool = True) -> None:
         self._library = _load()
         self._retained = False
         count = c_int()
@@ -85,14 +83,16 @@ class Driver:
             raise NoDevice(str(error)) from error
         if count.value <= ordinal:
             raise NoDevice(f"the NVIDIA driver knows {count.value} device(s), number {ordinal} was asked for")
-        device, context = c_int(), c_void_p()
+        device, primary = c_int(), c_void_p()
         self._call("cuDeviceGet", byref(device), ordinal)
         self._device = device.value
+        if not context:
+            return
         # An error here means that somebody else has set up the context: then it stays as it is.
         self._library.cuDevicePrimaryCtxSetFlags_v2(self._device, SPIN)
-        self._call("cuDevicePrimaryCtxRetain", byref(context), self._device)
+        self._call("cuDevicePrimaryCtxRetain", byref(primary), self._device)
         self._retained = True
-        self._call("cuCtxSetCurrent", context)
+        self._call("cuCtxSetCurrent", primary)
 
     @property
     def name(self) -> str:
@@ -112,6 +112,10 @@ class Driver:
     def compute_capability(self) -> str:
         """Such as "8.7"."""
         return f"{self._attribute(MAJOR)}.{self._attribute(MINOR)}"
+
+    def describe(self) -> dict:
+        """What must stand beside every figure that was taken on it."""
+        return {"gpu": self.name, "compute_capability": self.compute_capability, "driver_cuda": self.version}
 
     @property
     def integrated(self) -> bool:
@@ -142,19 +146,13 @@ class Driver:
     def free_host(self, address: int) -> None:
         self._call("cuMemFreeHost", address)
 
-    def write(self, device_address: int, host_address: int, size_bytes: int, stream: int | None = None) -> None:
-        """Host to device; in ``stream``, or at once and waited for."""
-        if stream is None:
-            self._call("cuMemcpyHtoD_v2", device_address, host_address, size_bytes)
-        else:
-            self._call("cuMemcpyHtoDAsync_v2", device_address, host_address, size_bytes, stream)
+    def write(self, device_address: int, host_address: int, size_bytes: int, stream: int) -> None:
+        """Host to device, in the order of ``stream``."""
+        self._call("cuMemcpyHtoDAsync_v2", device_address, host_address, size_bytes, stream)
 
-    def read(self, host_address: int, device_address: int, size_bytes: int, stream: int | None = None) -> None:
-        """Device to host; in ``stream``, or at once and waited for."""
-        if stream is None:
-            self._call("cuMemcpyDtoH_v2", host_address, device_address, size_bytes)
-        else:
-            self._call("cuMemcpyDtoHAsync_v2", host_address, device_address, size_bytes, stream)
+    def read(self, host_address: int, device_address: int, size_bytes: int, stream: int) -> None:
+        """Device to host, in the order of ``stream``."""
+        self._call("cuMemcpyDtoHAsync_v2", host_address, device_address, size_bytes, stream)
 
     def stream(self) -> int:
         """A new stream."""

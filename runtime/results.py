@@ -10,6 +10,7 @@ from typing import Any
 from ..figure import Figure, Source
 from ..targets import host
 from .artifact import Artifact
+from .cuda_driver import CudaError, Driver
 
 Progress = Callable[[int, int], None]
 """Called now and then with (done, total); never with done > total."""
@@ -28,7 +29,20 @@ def source_of(artifact: Artifact) -> Source:
 def device_of(artifact: Artifact) -> str:
     """Short device name for figures: what ran the artifact."""
     name = artifact.manifest.target.name
-    return f"{name} (virtual board)" if is_virtual(artifact) else host.device_name()
+    if is_virtual(artifact):
+        return f"{name} (virtual board)"
+    gpu = _gpu(artifact)
+    return f"{gpu['gpu']} beside {host.device_name()}" if gpu else host.device_name()
+
+
+def _gpu(artifact: Artifact) -> dict[str, str]:
+    """Name, compute capability and driver of the GPU that runs a TensorRT artifact; empty for others."""
+    if artifact.manifest.backend != "tensorrt":
+        return {}
+    try:
+        return Driver(context=False).describe()
+    except CudaError:
+        return {}
 
 
 def result(artifact: Artifact, figures: Mapping[str, Figure], **fields: Any) -> dict[str, Any]:
@@ -37,6 +51,7 @@ def result(artifact: Artifact, figures: Mapping[str, Figure], **fields: Any) -> 
     if is_virtual(artifact):
         target = artifact.manifest.target
         device = {"virtual_board": target.name, "core": target.cpu.core, "clock_hz": target.cpu.clock_hz, "host": device}
+    device |= _gpu(artifact)
     return {
         **fields,
         "figures": {name: dataclasses.asdict(figure) for name, figure in figures.items()},

@@ -241,8 +241,9 @@ class Engine:
         at = 0
         for state, pair in self._states:
             part = self._flat[at : at + state.size]
-            self._driver.read(part.ctypes.data, pair[self._now], part.nbytes)
+            self._driver.read(part.ctypes.data, pair[self._now], part.nbytes, self._stream)
             at += state.size
+        self._driver.synchronize(self._stream)
         return self._flat.copy()
 
     @state.setter
@@ -251,11 +252,13 @@ class Engine:
         self._write_state()
 
     def _write_state(self) -> None:
+        # In the engine's own stream: a plain copy returns before it has arrived, and our stream would not wait for it.
         at = 0
         for state, pair in self._states:
             part = self._flat[at : at + state.size]
-            self._driver.write(pair[self._now], part.ctypes.data, part.nbytes)
+            self._driver.write(pair[self._now], part.ctypes.data, part.nbytes, self._stream)
             at += state.size
+        self._driver.synchronize(self._stream)
 
     def gpu_us(self, samples: int, progress: Callable[[int, int], None] | None = None) -> np.ndarray:
         """Microseconds that one decision keeps the device busy, float64 [samples], without transfers, by events.

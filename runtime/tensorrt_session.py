@@ -57,7 +57,7 @@ class TensorRTSession:
         except BaseException:
             self.close()
             raise
-        self.gpu = gpu_of(self._driver)
+        self.gpu = self._driver.describe()
         """Name, compute capability and driver of the GPU."""
         self._act: Callable[[np.ndarray], np.ndarray] = self._engine.act
         self._shape = (contract.observation.size,)
@@ -109,11 +109,6 @@ def io_of(contract: Any) -> Io:
         Tensor("action", action_size(contract), np.dtype(action_type(contract)).name),
         [Tensor(state.name, state.size, "float32") for state in contract.state],
     )
-
-
-def gpu_of(driver: Driver) -> dict[str, str]:
-    """What a figure must say of the GPU."""
-    return {"gpu": driver.name, "compute_capability": driver.compute_capability, "driver_cuda": driver.version}
 
 
 def _driver(artifact: Artifact, wanted: str) -> Driver:

@@ -97,12 +97,11 @@ def _builder(settings: TensorRT) -> tuple[str, Any, str] | str:
         if compiler.supports(trt, wanted):
             return flavour, trt, wanted
         try:
-            driver = cuda_driver.Driver()
+            driver = cuda_driver.Driver(context=False)
         except cuda_driver.NoDevice as error:
             known.append(f"{flavour} {trt.__version__} builds for the GPU that is here: {error}")
             continue
         here, name = driver.compute_capability, driver.name
-        driver.close()
         if here == wanted:
             return flavour, trt, ""
         known.append(f"{flavour} {trt.__version__} builds for {name} ({here}), not for {wanted}")

@@ -78,9 +78,7 @@ def run(here: Path, options: Any) -> dict:
         raise Failure(3, str(error)) from error
     try:
         device = {
-            "gpu": driver.name,
-            "compute_capability": driver.compute_capability,
-            "driver_cuda": driver.version,
+            **driver.describe(),
             "tensorrt": f"{flavour} {trt.__version__}",
             "system": platform.platform(),
             "python": platform.python_version(),

@@ -132,7 +132,8 @@ def test_bench_reports_host_to_host_and_the_gpu_alone(engine_of, policy_of) -> N
     result = bench(engine_of(policy_of("gru")), calls=200, paced_seconds=0.05, control_hz=100)
     figures = result["figures"]
     assert figures["gpu_p50_us"]["value"] > 0 and figures["tight_p50_us"]["value"] > 0
-    assert "transfers included" in figures["gpu_p50_us"]["note"] and result["gpu"]["gpu"] == "Stand-in"
+    assert "transfers included" in figures["gpu_p50_us"]["note"]
+    assert result["device"]["gpu"] == "Stand-in" and figures["gpu_p50_us"]["device"].startswith("Stand-in beside ")
 
 
 def test_another_gpu_is_refused_before_anything_is_loaded(engine_of, policy_of, monkeypatch) -> None:

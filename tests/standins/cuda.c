@@ -69,14 +69,6 @@ int cuMemcpyDtoHAsync_v2(void *to, uint64_t from, size_t bytes, void *s) {
     if (is_device((uintptr_t)to) || !is_device(from)) return BAD_ADDRESS;
     return put(s, (operation){0, to, behind(from), bytes});
 }
-int cuMemcpyHtoD_v2(uint64_t to, const void *from, size_t bytes) {
-    stream now = {0};
-    return capturing ? CAPTURING : cuMemcpyHtoDAsync_v2(to, from, bytes, &now);
-}
-int cuMemcpyDtoH_v2(void *to, uint64_t from, size_t bytes) {
-    stream now = {0};
-    return capturing ? CAPTURING : cuMemcpyDtoHAsync_v2(to, from, bytes, &now);
-}
 int cuStreamCreate(void **s, unsigned flags) { *s = grab(sizeof(stream)); return flags == 1 ? 0 : INVALID; }
 int cuStreamDestroy_v2(void *s) { return drop(s); }
 int cuStreamSynchronize(void *s) { return ((stream *)s)->recorded ? CAPTURING : 0; }
