@@ -65,11 +65,6 @@ class Plan:
         return {kind: packing.size for kind, packing in self.packings.items()}
 
     @property
-    def total_bytes(self) -> int:
-        """Length of all arenas together."""
-        return sum(size * BYTES[kind] for kind, size in self.arenas.items())
-
-    @property
     def arena_size(self) -> int:
         """Length of the arena of floats."""
         return self.arenas.get("float", 0)
@@ -105,23 +100,18 @@ def plan(
     """
     kinds = kinds or {}
     last = last_uses(steps, outputs)
-    # A small result that takes the place of a part of a large buffer keeps all of it from being used again. That pays less
-    # than a buffer of its own in stacks of recurrent cells, and more elsewhere.
-    plans = []
-    for parts in (True, False):
-        places, born = _shared(inputs, steps, sizes, last, kinds, parts)
-        died = dict(born)
-        for name, place in places.items():
-            if place.base in died:
-                died[place.base] = max(died[place.base], last.get(name, 0))
-        buffers: dict[Kind, list[Buffer]] = {}
-        for name, start in born.items():
-            kind = kinds.get(name, "float")
-            buffers.setdefault(kind, []).append(Buffer(name, _padded(sizes[name], kind, align_bytes), start, died[name]))
-        packings = {kind: pack(those) for kind, those in buffers.items()}
-        offsets = {name: offset for packing in packings.values() for name, offset in packing.offsets.items()}
-        plans.append(Plan(places, offsets, packings))
-    return min(plans, key=lambda one: one.total_bytes)
+    places, born = _shared(inputs, steps, sizes, last, kinds)
+    died = dict(born)
+    for name, place in places.items():
+        if place.base in died:
+            died[place.base] = max(died[place.base], last.get(name, 0))
+    buffers: dict[Kind, list[Buffer]] = {}
+    for name, start in born.items():
+        kind = kinds.get(name, "float")
+        buffers.setdefault(kind, []).append(Buffer(name, _padded(sizes[name], kind, align_bytes), start, died[name]))
+    packings = {kind: pack(those) for kind, those in buffers.items()}
+    offsets = {name: offset for packing in packings.values() for name, offset in packing.offsets.items()}
+    return Plan(places, offsets, packings)
 
 
 def _shared(
@@ -130,16 +120,15 @@ def _shared(
     sizes: Mapping[str, int],
     last: Mapping[str, int],
     kinds: Mapping[str, Kind],
-    parts: bool,
 ) -> tuple[dict[str, Place], dict[str, int]]:
-    """(place of every value inside its buffer, buffer -> step that writes it first); ``parts``: reuse parts of buffers, too."""
+    """(place of every value inside its buffer, buffer -> step that writes it first)"""
     places = {name: Place(name, 0, size) for name, size in inputs.items()}
     born: dict[str, int] = {}
     for index, step in enumerate(steps):
         for name, (source, offset) in step.views.items():
             places[name] = Place(places[source].base, places[source].offset + offset, sizes[name])
         for name in step.writes:
-            reused = _reusable(index, step, name, places, last, inputs, sizes, kinds, parts)
+            reused = _reusable(index, step, name, places, last, inputs, sizes, kinds)
             places[name] = reused or Place(name, 0, sizes[name])
             if reused is None:
                 born[name] = index
@@ -160,16 +149,13 @@ def _reusable(
     inputs: Mapping[str, int],
     sizes: Mapping[str, int],
     kinds: Mapping[str, Kind],
-    parts: bool,
 ) -> Place | None:
-    """The place of an input that dies here and that nobody else still reads, or None. ``parts``: also part of a buffer."""
+    """The place of an input that dies here and that nobody else still reads, or None."""
     if not step.in_place:
         return None
     for source in step.reads:
         place = places[source]
         if place.base in inputs or sizes[source] != sizes[name] or last[source] > index:
-            continue
-        if not parts and place.size != sizes[place.base]:
             continue
         if kinds.get(source, "float") != kinds.get(name, "float"):
             continue

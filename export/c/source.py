@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 from string import Template
 
@@ -16,7 +17,7 @@ from .graph import Graph, Node
 from .header import Header, harmless
 from .kernels import Choice
 from .machine import Machine
-from .memory import plan
+from .memory import Step, plan
 from .operators import OPERATORS, Operator, Scope, number
 from .operators.operator import ARENAS
 from .ram import Ram
@@ -56,12 +57,15 @@ def generate(graph: Graph, machine: Machine, header: Header) -> Source:
     operators = [OPERATORS[node.op].read(node, graph) for node in graph.nodes]
     roots = _roots(graph)
     discrete = "action" in graph.integer
-    floats = [name for name in graph.outputs if name not in graph.integer]
     steps = [op.step() for op in operators]
+    results = _results(graph, steps)
+    steps = [s for i, step in enumerate(steps) for s in (step, *(Step((name,), (), {}) for name in results[i]))]
     alignment = 64 if machine.vectors else 4
-    memory = plan(graph.inputs, steps, graph.sizes, floats, alignment, graph.kinds)
+    memory = plan(graph.inputs, steps, graph.sizes, [], alignment, graph.kinds)
     scope = Scope(graph, memory, machine, roots)
-    body = [line for op in operators for line in _block(op, scope)] + _results(graph, scope)
+    body = []
+    for op, names in zip(operators, results, strict=True):
+        body += _block(op, scope) + [line for name in names for line in _result(name, scope)]
     state = sum(size for name, size in graph.inputs.items() if name != "obs")
     body = _unused(body, state) + body
     tables = [_table(name, array, comment) for name, (array, comment) in scope.tables.items()]
@@ -99,7 +103,7 @@ def generate(graph: Graph, machine: Machine, header: Header) -> Source:
 
 
 def _with_separate_outputs(graph: Graph) -> Graph:
-    """A copy of the graph in which no output is (part of) an input: the results are written last, over the old state."""
+    """A copy of the graph in which no output is (part of) an input: results are written over the old state, each at once."""
     inputs = set(graph.inputs)
     views = set(inputs)
     nodes: list[Node] = []
@@ -163,21 +167,33 @@ def _numbers(graph: Graph, node: Node) -> str:
     return f"{inputs} -> {graph.sizes.get(node.outputs[0], 1)} values"
 
 
-def _results(graph: Graph, scope: Scope) -> list[str]:
-    """Copy the results to the caller, last of all, when nothing reads the old state any more."""
-    lines = []
-    for name, size in graph.outputs.items():
+def _results(graph: Graph, steps: Sequence[Step]) -> list[list[str]]:
+    """For every step the results that are handed to the caller after it: when nothing reads the old state any more.
+
+    As early as that, because the scratch memory of a new state is of use to the layers behind it.
+    """
+    after: list[list[str]] = [[] for _ in steps]
+    for name in graph.outputs:
         if name in graph.integer:
             continue
-        to = "action" if name == "action" else scope.roots[name.replace("state_out_", "state_in_", 1)]
-        source = scope.at(name)
-        if source == to:  # a Push has put it there
-            continue
-        lines.append(f"{{ /* {harmless(name)[:60]} */")
-        lines += [f"  const float *const x = {source};", f"  float *const y = {to};"]
-        lines.append(f"  for (int i = 0; i < {size}; ++i) y[i] = x[i];")
-        lines.append("}")
-    return lines
+        old, last = {name.replace("state_out_", "state_in_", 1)}, 0
+        for index, step in enumerate(steps):
+            old |= {view for view, (source, _) in step.views.items() if source in old}
+            if name in step.writes or name in step.views or old & {*step.reads}:
+                last = index
+        after[last].append(name)
+    return after
+
+
+def _result(name: str, scope: Scope) -> list[str]:
+    """Copy one result to the caller."""
+    to = "action" if name == "action" else scope.roots[name.replace("state_out_", "state_in_", 1)]
+    source = scope.at(name)
+    if source == to:  # a Push has put it there
+        return []
+    lines = [f"const float *const x = {source};", f"float *const y = {to};"]
+    lines.append(f"for (int i = 0; i < {scope.graph.outputs[name]}; ++i) y[i] = x[i];")
+    return [f"{{ /* {harmless(name)[:60]} */", *(f"  {line}" for line in lines), "}"]
 
 
 def _unused(body: list[str], state: int) -> list[str]:

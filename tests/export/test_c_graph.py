@@ -259,6 +259,24 @@ def test_states_may_be_swapped_and_passed_through(layout, tmp_path):
     np.testing.assert_array_equal(state, [10, 20, 30, 1, 2, 3])
 
 
+@pytest.mark.parametrize("layout", [AVX2, CORTEX_M4F], ids=["wide", "narrow"])
+def test_an_old_state_lasts_until_its_last_reader(layout, tmp_path):
+    """A view of the old state is read after the new one is known, and after others have been handed over."""
+    nodes = [
+        ("Reshape", ["state_in_h", "shape"], ["old"], {}),
+        ("Gemm", ["obs", "w", ""], ["state_out_h"], {}),
+        ("Gemm", ["state_in_k", "w", ""], ["state_out_k"], {}),
+        ("Gemm", ["state_out_h", "w", ""], ["twice"], {}),
+        ("Mul", ["twice", "old"], ["action"], {}),
+    ]
+    w = np.array([[0, 1], [2, 0]], np.float32)
+    proto = model(nodes, {"shape": np.array([1, 2], I64), "w": w}, (1, 2), (1, 2), states=[("h", 2), ("k", 2)])
+    act = run(proto, tmp_path, layout)
+    state = np.array([3, 4, 5, 6], np.float32)
+    np.testing.assert_array_equal(act([7, 8], state), [3 * 14, 4 * 16])
+    np.testing.assert_array_equal(state, [16, 7, 12, 5])
+
+
 def test_int8_weights_stay_int8(make_policy):
     policy = make_policy([Linear("a", 10, 30, weight_bits=8), GRU("g", 30, 20, weight_bits=8)], 10, 20, 0)
     graph = graph_of(to_onnx(policy))
