@@ -123,7 +123,9 @@ def graphs(draw):
     rng = maker.rng
     for _ in range(draw(st.integers(1, 9))):
         kind = draw(
-            st.sampled_from(["dense"] * 4 + ["unary"] * 2 + ["affine", "clip", "grid", "residual", "silu", "norm", "softmax"])
+            st.sampled_from(
+                ["dense"] * 4 + ["unary"] * 2 + ["affine", "clip", "grid", "residual", "silu", "norm", "softmax", "concat"]
+            )
         )
         size = maker.size
         if kind == "dense":
@@ -147,6 +149,11 @@ def graphs(draw):
             before = maker.last
             maker.node("Sigmoid")
             maker.node("Mul", before)
+        elif kind == "concat":
+            before = maker.last
+            maker.dense(draw(st.integers(1, 12)), draw(st.sampled_from([0.0, 0.1, 0.5])))
+            maker.node(draw(st.sampled_from(["Tanh", "Sigmoid"])))
+            maker.node("Concat", before, size=maker.size + size)
         elif kind == "norm" and size > 3:
             maker.node("LayerNormalization", maker.constant(rng.normal(size=size)), maker.constant(rng.normal(size=size)))
         elif kind == "softmax":
@@ -236,6 +243,31 @@ def test_a_network_without_live_weights_is_a_constant():
     assert [layer.weight.shape for layer in dense_of(graph)] == [(2, 0)]
     assert dense_of(graph)[0].bias.tolist() == [10, 11]
     assert "k_w0" not in generate(graph, CORTEX_M4F, Header("test")).files["policy.c"]
+
+
+@pytest.mark.parametrize("between", ["LayerNormalization", "Concat", "Add", "Softmax"])
+def test_layers_of_which_every_unit_dies(between):
+    """No live weight before, behind or on both sides of what joins units."""
+    for before, behind in ((0.0, 1.0), (1.0, 0.0), (0.0, 0.0)):
+        maker = Maker(5, 1)
+        maker.dense(6, before)
+        first = maker.node("Tanh")
+        if between == "LayerNormalization":
+            maker.node(between, maker.constant(np.ones(6)), maker.constant(np.arange(6)))
+        elif between == "Softmax":
+            maker.node(between)
+        else:
+            maker.dense(6, before, of="obs")
+            maker.node("Sigmoid")
+            maker.node(between, first, size=12 if between == "Concat" else 6)
+        maker.dense(4, behind)
+        graph = maker.done()
+        smaller = dead_units(graph, CORTEX_M4F)
+        same(graph, smaller)
+        if not behind:
+            assert [node.op for node in smaller.nodes] == ["Dense", "Identity"]
+            assert dense_of(smaller)[0].weight.shape == (4, 0)
+        generate(graph, CORTEX_M4F, Header("test"))
 
 
 def test_nothing_is_taken_through_layer_norm_softmax_and_outputs():

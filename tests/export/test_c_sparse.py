@@ -213,6 +213,15 @@ def test_a_sparse_layer_that_stays_dense_says_so():
     assert "sparse, but" not in str(choose(random_layer("full", 16, 16, 1.0, False, False, 0), AVX512, KERNELS)[1])
 
 
+def test_small_sparse_layers_on_vector_machines_are_blocks_of_straight_line_code():
+    """Never code that stores single numbers: the vector loop that reads them next would wait for the last one."""
+    for machine in (NEON, AVX2, AVX512):
+        for shape in ((64, 17), (64, 64), (6, 64)):
+            _, choice = choose(random_layer("random", *shape, 0.05, False, False, 0), machine, KERNELS)
+            assert machine is AVX512 or choice.kernel == "straight block"  # of sixteen outputs, one reads most inputs
+            assert "straight" not in choice.cycles
+
+
 def test_straight_line_code_has_a_limit():
     assert Straight().cost(random_layer("random", 300, 300, 0.1, False, False, 0), CORTEX_M4F) is None
     assert Straight().cost(random_layer("random", 64, 64, 0.05, False, False, 0), CORTEX_M4F) is not None

@@ -97,7 +97,7 @@ def estimate(layer: DenseLayer, machine: Machine, width: int) -> float:
     widened = 0.0 if layer.scale is None else WIDENED[machine.fpu]
     pairs = [(len(inputs), block) for inputs, block in zip(columns, blocks, strict=True)]
     if machine.fpu:
-        return sum(7.0 + 13.5 * block + n * (11.3 + (3.08 + widened) * block) for n, block in pairs)
+        return sum(7.0 + 13.5 * block + n * (11.3 + (3.08 + 0.9 * widened) * block) for n, block in pairs)
     # A soft multiplication by zero is short, and so is the addition of zero.
     zeros = sum(n * block for n, block in pairs) - layer.live
     return (306.0 + widened) * layer.live + (164.0 + widened) * zeros + sum(35.0 * block + 10.0 * n for n, block in pairs)

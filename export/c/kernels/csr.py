@@ -38,7 +38,8 @@ class Csr:
             return (310.0 + widened) * live + 33.0 * rows
         # A row that is no multiple of eight passes through one or two of the shorter steps.
         shorter = np.minimum(np.count_nonzero(layer.weight, axis=1), 1.5).sum()
-        return (7.1 + widened) * live + 20.0 * rows + 8.0 * float(shorter)
+        scaled = 0.0 if layer.scale is None else 8.0
+        return (7.1 + widened) * live + (20.0 + scaled) * rows + 8.0 * float(shorter)
 
     def table_bytes(self, layer: DenseLayer, machine: Machine) -> int:
         index = 1 if layer.columns <= 256 else 2

@@ -10,6 +10,7 @@ from ..machine import Machine
 from .blocks import cut, pack, runs
 from .finish import finish
 from .layer import DenseLayer
+from .together import multiply_add
 
 if TYPE_CHECKING:
     from ..operators.operator import Scope
@@ -26,7 +27,7 @@ class ScalarInt8:
         if machine.vectors or layer.scale is None:
             return None
         if machine.fpu:
-            return 7.0 * layer.weight.size + 25.0 * layer.rows
+            return 7.75 * layer.weight.size + 20.0 * layer.rows
         # As for float weights, and each must become a float first.
         return 366.0 * layer.live + 224.0 * (layer.weight.size - layer.live) + 20.0 * layer.rows
 
@@ -50,7 +51,7 @@ class ScalarInt8:
 def _block(layer: DenseLayer, scope: Scope, start: int, stop: int, width: int, bias: str, scale: str) -> list[str]:
     rows = range(width)
     begin = ", ".join(f"s{k} = 0.0f" for k in rows)
-    add = " ".join(f"s{k} += (float)w[{k}] * x[i];" for k in rows)
+    add = multiply_add(scope, [(f"(float)w[{k}]", "*in") for k in rows], [f"s{k}" for k in rows])
     end = []
     for k in rows:
         end.append(f"s{k} = {bias}[o + {k}] + {scale}[o + {k}] * s{k};")
@@ -58,7 +59,8 @@ def _block(layer: DenseLayer, scope: Scope, start: int, stop: int, width: int, b
     return [
         f"for (int o = {start}; o < {stop}; o += {width}) {{",
         f"  float {begin};",
-        f"  for (int i = 0; i < {layer.columns}; ++i, w += {width}) {{ {add} }}",
+        "  const float *in = x;",
+        f"  for (int n = {layer.columns}; n > 0; --n, ++in, w += {width}) {{ {add} }}",
         *(f"  {line}" for line in end),
         "}",
     ]
