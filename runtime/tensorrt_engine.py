@@ -80,10 +80,14 @@ def logger_of(trt: Any) -> Any:
     return _loggers[trt.__name__]
 
 
+def errors(lines: Sequence) -> list:
+    """The texts of the errors among log lines."""
+    return [text for severity, text in lines if severity in ("ERROR", "INTERNAL_ERROR")]
+
+
 def complaints(lines: Sequence) -> str:
     """The errors among log lines, or the last line where there are none."""
-    errors = [text for severity, text in lines if severity in ("ERROR", "INTERNAL_ERROR")]
-    return "; ".join(errors) or (lines[-1][1] if lines else "no reason given")
+    return "; ".join(errors(lines)) or (lines[-1][1] if lines else "no reason given")
 
 
 class Engine:
@@ -114,6 +118,9 @@ class Engine:
         logger = logger_of(trt)
         first = len(logger.lines)
         self._runtime = trt.Runtime(logger)
+        if errors(logger.lines[first:]):
+            # With a driver too old for it, TensorRT (11.4, tried) returns an empty object that crashes when it is used.
+            raise EngineError(complaints(logger.lines[first:]))
         self._engine = self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
             raise EngineError(complaints(logger.lines[first:]))

@@ -49,6 +49,9 @@ def compile_engine(trt: Any, logger: Any, model: bytes, options: dict, timing_ca
     """
     first = len(logger.lines)
     builder = trt.Builder(logger)
+    if errors := _errors(logger.lines[first:]):
+        # With a driver too old for it, TensorRT returns an empty object that crashes when it is used.
+        raise CompileError(errors)
     typed = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
     network = builder.create_network(typed)
     parser = trt.OnnxParser(network, logger)
@@ -67,8 +70,7 @@ def compile_engine(trt: Any, logger: Any, model: bytes, options: dict, timing_ca
     seconds = time.perf_counter() - begin
     lines = logger.lines[first:]
     if plan is None:
-        errors = [text for severity, text in lines if severity in ("ERROR", "INTERNAL_ERROR")]
-        raise CompileError("; ".join(errors) or "no reason given")
+        raise CompileError(_errors(lines) or "no reason given")
     listed = [text[len(LAYERS) :] for severity, text in lines if text.startswith(LAYERS)]
     return Compiled(
         bytes(plan),
@@ -91,6 +93,10 @@ def _configure(trt: Any, config: Any, options: dict) -> None:
         config.builder_optimization_level = options["optimization_level"]
     if not options["tf32"]:
         config.clear_flag(trt.BuilderFlag.TF32)  # on by default, and it rounds float32 products to 10 bits of mantissa
+
+
+def _errors(lines: Any) -> str:
+    return "; ".join(text for severity, text in lines if severity in ("ERROR", "INTERNAL_ERROR"))
 
 
 def _member(compute_capability: str) -> str:

@@ -183,7 +183,7 @@ def test_engines_at_every_float_precision(export, make_policy, layers) -> None:
 
 
 def test_an_int8_policy_multiplies_integers(export, make_policy) -> None:
-    policy = with_golden(make_policy(INT8, 17, 6, 0))
+    policy = with_golden(make_policy(INT8, 17, 6, 0), steps=300)
     artifact = export(policy)
     check_engine(artifact)
     gemms = [line for line in described(artifact)["layers"] if "LayerType: gemm" in line]

@@ -116,8 +116,9 @@ def test_a_second_run_takes_the_engine_and_a_rebuild_the_measurements(make_kit, 
         ({"LD_LIBRARY_PATH": ""}, 3, "no NVIDIA driver on this machine"),
         ({"PYTHONPATH": ""}, 3, "none of these is installed: tensorrt"),
         ({"STANDIN_REFUSES": "1"}, 2, "did not accept the decision"),
+        ({"STANDIN_OLD_DRIVER": "1"}, 2, "CUDA initialization failure with error: 35"),
     ],
-    ids=["wrong GPU", "no GPU", "broken driver", "no driver", "no TensorRT", "refused"],
+    ids=["wrong GPU", "no GPU", "broken driver", "no driver", "no TensorRT", "refused", "old driver"],
 )
 def test_what_is_wrong_or_missing_is_named(make_kit, device, environment, code, words) -> None:
     if words.startswith("no NVIDIA driver") and _has_driver():

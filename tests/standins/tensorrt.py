@@ -121,8 +121,12 @@ class _Config:
 class Runtime:
     def __init__(self, logger):
         self.logger = logger
+        if "STANDIN_OLD_DRIVER" in os.environ:
+            logger.log("Severity.ERROR", "createInferRuntime: CUDA initialization failure with error: 35")
 
     def deserialize_cuda_engine(self, plan):
+        if "STANDIN_OLD_DRIVER" in os.environ:
+            os.abort()  # as TensorRT 11.4 does
         if not plan.startswith(PLAN):
             self.logger.log("Severity.ERROR", "magic tag does not match")
             return None
