@@ -9,6 +9,7 @@ This file is copied into kits that run where only Python 3.8, numpy and TensorRT
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from ctypes import POINTER, byref, c_char_p, c_float, c_int, c_size_t, c_uint, c_ulonglong, c_void_p
 
 LIBRARIES = ("libcuda.so.1", "libcuda.so")
@@ -181,6 +182,18 @@ class Driver:
     def launch(self, graph: int, stream: int) -> None:
         self._call("cuGraphLaunch", graph, stream)
 
+    def decision(self, graph: int, stream: int) -> Callable[[], None]:
+        """What launches ``graph`` and waits for it, with names looked up and arguments converted once."""
+        launch, wait = self._library.cuGraphLaunch, self._library.cuStreamSynchronize
+        ready, where = c_void_p(graph), c_void_p(stream)
+
+        def decide() -> None:
+            code = launch(ready, where) or wait(where)
+            if code:
+                self._refuse("cuGraphLaunch", code)
+
+        return decide
+
     def destroy_graph(self, graph: int) -> None:
         self._call("cuGraphExecDestroy", graph)
 
@@ -220,10 +233,13 @@ class Driver:
     def _call(self, function: str, *arguments: object) -> None:
         code = getattr(self._library, function)(*arguments)
         if code:
-            text = c_char_p()
-            known = self._library.cuGetErrorString(code, byref(text)) == 0 and text.value is not None
-            reason = text.value.decode("utf-8", "replace") if known and text.value else "unknown error"
-            raise CudaError(f"{function} failed: {reason} (CUDA error {code})")
+            self._refuse(function, code)
+
+    def _refuse(self, function: str, code: int) -> None:
+        text = c_char_p()
+        known = self._library.cuGetErrorString(code, byref(text)) == 0 and text.value is not None
+        reason = text.value.decode("utf-8", "replace") if known and text.value else "unknown error"
+        raise CudaError(f"{function} failed: {reason} (CUDA error {code})")
 
 
 def _load() -> ctypes.CDLL:

@@ -103,7 +103,7 @@ class Engine:
         self._driver, self._io, self._mapped = driver, io, mapped
         self._freeing: list = []
         self._graphs: list = []
-        self._inner: list = []
+        self._decide: list = []
         self.graph_note = "no CUDA graph, as asked for"
         try:
             self._open(trt, plan, cache)
@@ -188,6 +188,7 @@ class Engine:
                 finally:
                     graph = self._end_capture(recorded)
                 self._graphs.append(graph)
+            self._decide = [self._driver.decision(graph, self._stream) for graph in self._graphs]
             self.graph_note = "one CUDA graph per decision, transfers included"
         except RuntimeError as error:
             for graph in self._graphs:
@@ -229,11 +230,10 @@ class Engine:
     def act(self, obs: np.ndarray) -> np.ndarray:
         """obs float32 [n] -> a new array float32 [m] or int64 [1]; advances the state."""
         self._obs[:] = obs
-        if self._graphs:
-            self._driver.launch(self._graphs[self._now], self._stream)
+        if self._decide:
+            self._decide[self._now]()
         else:
-            self._enqueue(self._now)
-        self._driver.synchronize(self._stream)
+            self._run_once()
         self._now ^= 1
         return self._action.copy()
 
@@ -311,7 +311,7 @@ class Engine:
 
     def close(self) -> None:
         """Free everything; safe to call twice."""
-        graphs, self._graphs = self._graphs, []
+        graphs, self._graphs, self._decide = self._graphs, [], []
         for graph in graphs:
             self._driver.destroy_graph(graph)
         self._context = self._cache = self._engine = self._runtime = None
