@@ -34,7 +34,7 @@ def open_graph(graph: bytes, provider: Provider, where: Path, *, optimized: bool
         options.add_session_config_entry(f"session.{pool}.allow_spinning", "0")
     name = PROVIDERS[provider]
     if provider == "cpu":
-        providers = [name]
+        providers: list[str] | None = [name]
     else:
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
         providers = _attach(ort, options, provider)
