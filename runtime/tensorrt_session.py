@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Callable
@@ -42,6 +43,7 @@ class TensorRTSession:
         try:
             flavour, trt = _flavour(artifact)
             self._cache = Path(state_folder()) / "tensorrt" / f"{artifact.digest[:32]}.kernels"
+            self._kernels = _own_file(self._cache) if flavour == "tensorrt_rtx" else b""
             self._engine = Engine(
                 trt,
                 self._driver,
@@ -49,7 +51,7 @@ class TensorRTSession:
                 io_of(contract),
                 graph=settings.cuda_graph,
                 mapped=settings.transfers == "mapped",
-                cache=_own_file(self._cache) if flavour == "tensorrt_rtx" else b"",
+                cache=self._kernels,
             )
         except (EngineError, CudaError) as error:
             self.close()
@@ -91,8 +93,9 @@ class TensorRTSession:
         engine, self._engine, self._act = self._engine, None, _closed
         if engine is not None:
             compiled = engine.cache_bytes()
-            if compiled and not self._cache.exists():
-                write_atomic(self._cache, compiled)
+            if compiled and compiled != self._kernels:
+                with contextlib.suppress(OSError):  # a full disk costs the next start some time, and nothing now
+                    write_atomic(self._cache, compiled)
             engine.close()
         self._driver.close()
 

@@ -60,7 +60,7 @@ def standin_cuda(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def standin_gpu(standin_cuda: Path, monkeypatch: pytest.MonkeyPatch) -> ctypes.CDLL:
-    """A GPU of compute capability 8.7 with TensorRT 10.3, both played by tests/standins; returns its libcuda."""
+    """A GPU of compute capability 8.7 with TensorRT 10.3 and TensorRT-RTX 1.7, played by tests/standins; returns its libcuda."""
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
     from pilotfish.runtime import cuda_driver, tensorrt_engine
@@ -69,7 +69,9 @@ def standin_gpu(standin_cuda: Path, monkeypatch: pytest.MonkeyPatch) -> ctypes.C
     monkeypatch.setattr(tensorrt_engine, "_loggers", {})
     monkeypatch.setenv("STANDIN_CUDA", str(standin_cuda))
     monkeypatch.syspath_prepend(STANDINS)
-    monkeypatch.delitem(sys.modules, "tensorrt", raising=False)
     importlib.invalidate_caches()
-    monkeypatch.setitem(sys.modules, "tensorrt", importlib.import_module("tensorrt"))
+    for name in ("tensorrt", "tensorrt_rtx"):
+        monkeypatch.setitem(sys.modules, name, None)  # what the test began with comes back after it
+        del sys.modules[name]
+        importlib.import_module(name)
     return ctypes.CDLL(str(standin_cuda))

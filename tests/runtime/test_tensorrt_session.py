@@ -136,6 +136,27 @@ def test_bench_reports_host_to_host_and_the_gpu_alone(engine_of, policy_of) -> N
     assert result["device"]["gpu"] == "Stand-in" and figures["gpu_p50_us"]["device"].startswith("Stand-in beside ")
 
 
+def test_what_was_compiled_on_loading_is_kept_for_the_next_time(engine_of, policy_of, monkeypatch) -> None:
+    """TensorRT-RTX builds for a GPU that is not here, and compiles its kernels where it is: once."""
+    import tensorrt_rtx
+
+    policy = policy_of("gru")
+    artifact = engine_of(policy, flavours=("tensorrt_rtx",), compute_capability="8.9")
+    assert artifact.manifest.tools["builder"] == "tensorrt_rtx 1.7.1" and not (artifact.path / "timing.cache").exists()
+    with pytest.raises(BadInput, match=r"one for 8\.9"):
+        open_session(artifact)
+    monkeypatch.setenv("STANDIN_CAPABILITY", "8.9")
+    assert verify(artifact)["passed"]
+    assert verify(artifact)["passed"] and len(tensorrt_rtx.compiled) == 1
+    (kept,) = (trust.state_folder() / "tensorrt").glob("*.kernels")
+    kept.chmod(0o666)  # anybody could have put code there
+    assert verify(artifact)["passed"] and len(tensorrt_rtx.compiled) == 2
+    kept.write_bytes(b"of another version")
+    kept.chmod(0o644)
+    assert verify(artifact)["passed"] and len(tensorrt_rtx.compiled) == 3
+    assert verify(artifact)["passed"] and len(tensorrt_rtx.compiled) == 3, "what could not be used was not replaced"
+
+
 def test_another_gpu_is_refused_before_anything_is_loaded(engine_of, policy_of, monkeypatch) -> None:
     artifact = engine_of(policy_of())
     monkeypatch.setenv("STANDIN_CAPABILITY", "8.9")
