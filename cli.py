@@ -159,7 +159,7 @@ def compress(
 def export(
     policy: PolicyPath,
     target: TargetOption,
-    backend: Annotated[str | None, typer.Option(help="onnxruntime, c or tensorrt; default: the target's first.")] = None,
+    backend: Annotated[str | None, typer.Option(help="onnxruntime, c, tensorrt or tvm; default: the target's first.")] = None,
     precision: Annotated[
         str | None, typer.Option(help="fp32, int8: refuse any other policy. fp16, bf16: TensorRT rounds matrices.")
     ] = None,
@@ -169,6 +169,9 @@ def export(
     ] = None,
     accuracy: Annotated[
         str | None, typer.Option(help="Activation functions of the C back-end: exact (default) or fast, within about 1e-3.")
+    ] = None,
+    tune_trials: Annotated[
+        int | None, typer.Option(min=0, help="Schedules that the tvm back-end tries out here, 384 take minutes; default: 0.")
     ] = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the artifacts.")] = Path("dist"),
     as_json: Json = False,
@@ -180,9 +183,12 @@ def export(
     """
     from .export.build import export_policy
     from .policy.bundle import Policy
-    from .targets import load_target, with_accuracy
+    from .targets import load_target, with_accuracy, with_tune_trials
 
-    bundle, profiles = Policy.load(policy), [with_accuracy(load_target(name), accuracy) for name in target]
+    bundle, profiles = (
+        Policy.load(policy),
+        [with_tune_trials(with_accuracy(load_target(name), accuracy), tune_trials) for name in target],
+    )
     artifacts = [
         export_policy(bundle, profile, backend, output, precision=precision, control_hz=control_hz, say=terminal.note)
         for profile in profiles

@@ -17,6 +17,7 @@ EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
     "export": ("build ONNX and C artifacts, cross-compile", ("onnx", "ziglang")),
     "emulate": ("run firmware on a virtual board", ("unicorn", "capstone", "pyelftools")),
     "tensorrt": ("build TensorRT engines for GeForce RTX", ("tensorrt-rtx-cu13-bindings",)),
+    "tvm": ("build artifacts with TVM, run them over its RPC", ("apache-tvm",)),
     "report": ("write the HTML report", ("jinja2", "plotly")),
 }
 """Extra -> (what it adds, the packages that it brings)."""
@@ -24,7 +25,6 @@ EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
 COMPILERS = ("cc", "gcc", "clang", "arm-none-eabi-gcc")
 RUNTIMES = {
     "tensorrt": ("TensorRT", "builds and runs engines for the GPU that is here"),
-    "apache-tvm": ("TVM", "no back-end in this version"),
 }
 """Found and named; what each adds."""
 

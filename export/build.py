@@ -21,6 +21,7 @@ BACKENDS = {
     "onnxruntime": ".onnxruntime",
     "c": ".c",
     "tensorrt": ".tensorrt",
+    "tvm": ".tvm",
 }
 """Back-end -> the module whose ``build(policy, model, target, folder)`` makes it. A new back-end is a line here."""
 

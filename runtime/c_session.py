@@ -167,7 +167,8 @@ def _unload(library: Any) -> None:
 def _check_machine(artifact: Artifact) -> None:
     """Refuse, in words, code for another machine or with instructions that this CPU lacks (it would die of SIGILL)."""
     manifest = artifact.manifest
-    rebuild = f"Build it here: pilotfish export {artifact.path / 'source.policy'} -t {manifest.target.name} --backend c"
+    source, target = artifact.path / "source.policy", manifest.target.name
+    rebuild = f"Build it here: pilotfish export {source} -t {target} --backend {manifest.backend}"
     if manifest.machine != host.machine():
         raise BadInput(artifact.path, expected=f"code for {host.machine()}", found=f"for {manifest.machine}", repair=rebuild)
     here = host.cpu_flags()

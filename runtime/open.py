@@ -47,6 +47,8 @@ SESSIONS: dict[tuple[str, str], Callable[[Artifact, bool], Session]] = {
     ("c", "local"): _c,
     ("c", "virtual"): _virtual,
     ("tensorrt", "local"): _tensorrt,
+    ("tvm", "local"): _c,
+    ("tvm", "virtual"): _virtual,
 }
 """(back-end, link) -> what opens it. A new back-end is a new file and one line here."""
 

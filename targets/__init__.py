@@ -1,5 +1,5 @@
 """targets: what a device is (profiles/*.toml) and how it is reached (local process, virtual board)."""
 
-from .profile import Target, load_target, shipped_targets, with_accuracy
+from .profile import Target, load_target, shipped_targets, with_accuracy, with_tune_trials
 
-__all__ = ["Target", "load_target", "shipped_targets", "with_accuracy"]
+__all__ = ["Target", "load_target", "shipped_targets", "with_accuracy", "with_tune_trials"]

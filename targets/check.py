@@ -36,8 +36,8 @@ def _installed(*modules: str) -> list[str]:
 
 def _check_backends(target: Target) -> list[Finding]:
     findings = []
-    if target.link.kind == "virtual" and set(target.backends) - {"c"}:
-        findings.append(Finding("error", 'a virtual board runs only the c back-end; set backends = ["c"]'))
+    if target.link.kind == "virtual" and set(target.backends) - {"c", "tvm"}:
+        findings.append(Finding("error", 'a virtual board runs only the tvm and the c back-end; set backends = ["c"]'))
     if len(set(target.backends)) < len(target.backends):
         findings.append(Finding("warning", "backends names one twice"))
     if "onnxruntime" in target.backends and target.link.kind == "local":
@@ -49,6 +49,8 @@ def _check_backends(target: Target) -> list[Finding]:
         )
     if "tensorrt" in target.backends:
         findings.append(_check_tensorrt(target))
+    if "tvm" in target.backends:
+        findings.append(_check_tvm(target))
     return findings
 
 
@@ -65,6 +67,14 @@ def _check_tensorrt(target: Target) -> Finding:
     if "tensorrt_rtx" in settings.flavours:
         return Finding("error", 'TensorRT-RTX is not installed; run: pip install "pilotfish[tensorrt]"')
     return Finding("ok", "TensorRT is not installed here: a kit, which builds the engine on the device")
+
+
+def _check_tvm(target: Target) -> Finding:
+    """A warning only where the target has another back-end: its artifacts run without TVM, and its build needs 300 MB."""
+    if not _installed("tvm"):
+        return Finding("ok", "TVM is installed")
+    severity: Severity = "ok" if len(target.backends) > 1 else "error"
+    return Finding(severity, 'TVM is not installed; for the tvm back-end run: pip install "pilotfish[tvm]"')
 
 
 def _check_compiler(target: Target) -> list[Finding]:

@@ -17,9 +17,10 @@ from pydantic.dataclasses import dataclass
 from ..errors import BadInput
 from .onnxruntime import OnnxRuntime
 from .tensorrt import TensorRT
+from .tvm import Tvm
 
 STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True)
-Backend = Literal["onnxruntime", "c", "tensorrt"]
+Backend = Literal["onnxruntime", "c", "tensorrt", "tvm"]
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 MAX_CPI = 1000.0
 """Cycles per instruction beyond this are a slip of the pen."""
@@ -150,6 +151,8 @@ class Target:
     """Which execution provider the ONNX Runtime back-end uses; None: the processor."""
     tensorrt: TensorRT | None = None
     """How the TensorRT back-end builds for its GPU."""
+    tvm: Tvm | None = None
+    """How the TVM back-end builds, where it is not for the machine at hand."""
 
 
 TARGET: TypeAdapter[Target] = TypeAdapter(Target)
@@ -245,3 +248,10 @@ def with_accuracy(target: Target, accuracy: str | None) -> Target:
     if chosen is None:
         raise BadInput("--accuracy", expected="exact or fast", found=repr(accuracy), repair=near(accuracy, ["exact", "fast"]))
     return dataclasses.replace(target, compile=dataclasses.replace(target.compile, accuracy=chosen))
+
+
+def with_tune_trials(target: Target, trials: int | None) -> Target:
+    """The target with that many trials of the TVM back-end's search; None: as the profile says."""
+    if trials is None:
+        return target
+    return dataclasses.replace(target, tvm=dataclasses.replace(target.tvm or Tvm(), tune_trials=trials))

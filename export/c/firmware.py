@@ -17,8 +17,10 @@ STACK_RESERVE_BYTES = 2048
 SOURCES = ("policy.c", "harness.c", "startup.c")
 
 
-def build_firmware(folder: Path, target: Target, compiler: Compiler | None = None) -> tuple[dict[str, str], dict[str, int]]:
-    """Compile and link the sources in ``folder`` with link.ld to firmware.elf.
+def build_firmware(
+    folder: Path, target: Target, compiler: Compiler | None = None, more: tuple[str, ...] = ()
+) -> tuple[dict[str, str], dict[str, int]]:
+    """Compile and link the sources in ``folder``, and the files ``more``, with link.ld to firmware.elf.
 
     Returns (tools, sizes): flash is what must be programmed, ram the static .data and .bss, both in bytes.
     Raises DoesNotFit with the numbers if it does not fit; MissingTool without Zig.
@@ -51,6 +53,7 @@ def build_firmware(folder: Path, target: Target, compiler: Compiler | None = Non
         "-o",
         "firmware.elf",
         *SOURCES,
+        *more,
     ]
     try:
         compiler.run(arguments, folder)
