@@ -7,6 +7,7 @@ an equal kernel of another policy starts from them, and an interrupted search go
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import inspect
 import logging
 import os
@@ -16,7 +17,7 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from rich.console import Console
@@ -24,6 +25,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ...errors import MissingTool, Unsupported, require
 from ...runtime.trust import state_folder
+from .measuring import builder_and_runner
 from .processor import Processor
 from .program import kernel_functions
 from .schedule import Scheduled, scheduled
@@ -49,15 +51,16 @@ def searched(module: Any, processor: Processor, trials: int) -> Mapping[str, Any
             "--tune-trials", expected="a target whose processor is this machine's, to time schedules on", found=processor.machine
         )
     _check_packages()
-    tvm = require("tvm", "tvm")
     tuner = require("tvm.s_tir.meta_schedule", "tvm")
     with _quick_stacks():
         require("tvm.s_tir.tensor_intrin", "tvm")
-    for name in ("tvm.s_tir.meta_schedule", "tvm.s_tir.meta_schedule.task_scheduler"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    # Its tables go to files beside the database, and nowhere else.
+    logging.getLogger("tvm.s_tir.meta_schedule.logging").propagate = False
+    logging.getLogger("tvm.s_tir.meta_schedule").setLevel(logging.ERROR)
     folder = database_folder(processor)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     database = tuner.database.JSONDatabase(work_dir=str(folder))
+    builder, runner = builder_and_runner()
     with processor.llvm:
         done = _records(tuner, database, module, processor)
         with _bar(done, trials) as (progress, task):
@@ -72,6 +75,11 @@ def searched(module: Any, processor: Processor, trials: int) -> Mapping[str, Any
                     num_trials_per_iter=16,
                     database=database,
                     space=_space(tuner),
+                    cost_model=cost_model(),
+                    builder=builder,
+                    runner=runner,
+                    # Not "default": that removes the folder of every candidate, and ours have none.
+                    measure_callbacks=[tuner.measure_callback.AddToDatabase(), tuner.measure_callback.UpdateCostModel()],
                     seed=done,
                 )
                 found = _records(tuner, database, module, processor)
@@ -86,7 +94,12 @@ def searched(module: Any, processor: Processor, trials: int) -> Mapping[str, Any
         for name, function in kernel_functions(best).items()
         if function.attrs is not None and "tirx.is_scheduled" in function.attrs
     }
-    return {name: function for name, function in scheduled_by_it.items() if not _is_parallel(tvm, function)}
+    return {name: function for name, function in scheduled_by_it.items() if not _is_parallel(function)}
+
+
+def cost_model() -> Literal["xgb", "random"]:
+    """What picks the candidates worth timing: XGBoost where it is installed, else chance."""
+    return "xgb" if importlib.util.find_spec("xgboost") else "random"
 
 
 def database_folder(processor: Processor) -> Path:
@@ -205,16 +218,9 @@ def _space(tuner: Any) -> Any:
     )
 
 
-def _is_parallel(tvm: Any, function: Any) -> bool:
-    """Does it start threads? Such a record came from elsewhere: this search makes none."""
-    found = []
-
-    def look(node: Any) -> None:
-        if isinstance(node, tvm.tirx.For) and int(node.kind) == 1:  # ForKind.PARALLEL
-            found.append(node)
-
-    tvm.tirx.stmt_functor.post_order_visit(function.body, look)
-    return bool(found)
+def _is_parallel(function: Any) -> bool:
+    """Does it start threads? Such a record came from elsewhere: this search makes none, and the library has no threads."""
+    return "T.parallel(" in function.script()
 
 
 class _bar:
