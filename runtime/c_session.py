@@ -170,7 +170,9 @@ def _check_machine(artifact: Artifact) -> None:
     source, target = artifact.path / "source.policy", manifest.target.name
     rebuild = f"Build it here: pilotfish export {source} -t {target} --backend {manifest.backend}"
     if manifest.machine != host.machine():
-        raise BadInput(artifact.path, expected=f"code for {host.machine()}", found=f"for {manifest.machine}", repair=rebuild)
+        crossed = manifest.target.tvm is not None and manifest.target.tvm.host != ""
+        repair = "It was cross-compiled: copy the folder to such a machine, and run it there" if crossed else rebuild
+        raise BadInput(artifact.path, expected=f"code for {host.machine()}", found=f"for {manifest.machine}", repair=repair)
     here = host.cpu_flags()
     missing = sorted(set(manifest.tools.get("cpu_flags", "").replace(",", " ").split()) - here) if here else []
     if missing:

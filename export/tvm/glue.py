@@ -46,7 +46,7 @@ def glue_files(policy: Policy, program: Program) -> dict[str, bytes]:
         workspace_words=max(1, program.workspace_bytes // 8),
         read_state=_state_lines("    in{i}[i] = state[{at} + i];", states),
         write_state=_state_lines("    state[{at} + i] = out{i}[i];", states),
-        broken="-1" if discrete else '(policy_action_t)__builtin_nanf("")',
+        no_action="(policy_action_t)out0[i]" if discrete else '(policy_action_t)__builtin_nanf("")',
     )
     return {"policy.c": text.encode(), "policy.h": _header(policy), CONSTANTS: data}
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pilotfish.errors import MissingTool, Unsupported
+from pilotfish.errors import BadInput, MissingTool, Unsupported
 from pilotfish.export.tvm.schedule import ODD_FLOATS, Packing, columns_per_block
 from pilotfish.policy import Golden, Policy
 from pilotfish.policy.layers import (
@@ -28,7 +28,7 @@ from pilotfish.policy.layers import (
     Quantize,
 )
 from pilotfish.policy.reference import Reference
-from pilotfish.targets import load_target
+from pilotfish.targets import host, load_target
 
 ACTIVATIONS = (
     *("tanh", "relu", "sigmoid", "softsign", "softplus", "hardswish"),
@@ -102,13 +102,15 @@ def test_aarch64_code_computes_the_reference(make_policy, verified, name: str) -
 
 def test_a_library_for_a_raspberry_pi_is_cross_compiled(make_policy, tmp_path: Path) -> None:
     needs("tvm", "onnx", "ziglang")
-    from pilotfish.export.onnx import to_onnx
-    from pilotfish.export.tvm import build
+    from pilotfish.export.build import export_policy
+    from pilotfish.runtime.open import open_session
 
-    policy = make_policy((Linear("a", 4, 2),), 4, 2, 0)
-    fields = build(policy, to_onnx(policy), load_target("raspberry-pi-4"), tmp_path)
-    machine = struct.unpack_from("<H", (tmp_path / "policy.so").read_bytes(), 18)[0]
-    assert (machine, fields["machine"]) == (183, "aarch64-linux")  # EM_AARCH64
+    artifact = export_policy(recorded(make_policy((Linear("a", 4, 2),), 4, 2, 0)), load_target("raspberry-pi-4"), "tvm", tmp_path)
+    machine = struct.unpack_from("<H", artifact.entry.read_bytes(), 18)[0]
+    assert (machine, artifact.manifest.machine) == (183, "aarch64-linux")  # EM_AARCH64
+    if host.machine() != "aarch64-linux":
+        with pytest.raises(BadInput, match="copy the folder to such a machine"):
+            open_session(artifact)
 
 
 def test_the_schedule_beats_the_default_at_least_twice(make_policy) -> None:

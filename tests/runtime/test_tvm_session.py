@@ -112,3 +112,18 @@ def test_remote_procedure_calls_need_trust_and_a_server(tvm_artifact, monkeypatc
     monkeypatch.setenv("PILOTFISH_HOME", str(tmp_path / "somebody-else"))
     with pytest.raises(Untrusted):
         TvmRpcSession(artifact, 9)
+
+
+@pytest.mark.parametrize("kind", ["mlp", "lstm", "int8"])
+def test_a_broken_sensor_is_seen(tvm_artifact, kind: str) -> None:
+    """NaN in the observation comes out as NaN, as in the reference; a new episode starts whole."""
+    artifact = tvm_artifact(kind)
+    session, obs = open_session(artifact), artifact.golden.obs[0]
+    session.reset()
+    wanted = session.act(obs)
+    broken = obs.copy()
+    broken[1] = np.nan
+    assert np.isnan(session.act(broken)).all() and np.isnan(session.state).all()
+    session.reset()
+    assert np.array_equal(session.act(obs), wanted)
+    session.close()
