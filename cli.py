@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from . import __version__, doctor, terminal
+from .errors import Unreachable
 
 app = typer.Typer(
     name="pilotfish",
@@ -73,6 +74,7 @@ def run(
         "report": str(result.report),
         "artifacts": [str(a.path) for a in result.artifacts],
         "failed_gates": result.failed_gates,
+        "unproven": result.unproven,
     }
     if as_json:
         terminal.data(summary)
@@ -80,6 +82,8 @@ def run(
         terminal.artifact_table(result.artifacts)
         terminal.say(f"Report: [bold]{result.report}[/bold]")
     terminal.end_with_gates(result.failed_gates)
+    if result.unproven:
+        raise Unreachable("built, and not proven on this machine: " + "; ".join(result.unproven))
 
 
 @app.command(epilog=example("pilotfish train HalfCheetah-v5 --algorithm ppo --steps 1000000 -o cheetah.policy"))

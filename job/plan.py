@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import GateFailed
+from ..errors import GateFailed, MissingTool, Unreachable
 from ..policy.bundle import Policy
 from ..runtime.artifact import RESULTS, Artifact
 from ..targets import host, load_target
@@ -31,6 +31,8 @@ class JobResult:
     """Also why an export of the job's last policy was refused."""
     refused: list[str] = field(default_factory=list)
     """Why an export of the original was refused, where a compressed policy takes its place."""
+    unproven: list[str] = field(default_factory=list)
+    """Artifacts that were built and cannot run on this machine, and why."""
 
 
 def run_job(job: Job, *, listener: Listener | None = None, progress: bool = True) -> JobResult:
@@ -52,9 +54,13 @@ def run_job(job: Job, *, listener: Listener | None = None, progress: bool = True
                 run.cache.listener.said("export", str(refusal))
                 continue
             result.artifacts.append(artifact)
-            run.verify(artifact)
-            run.bench(artifact)
-            run.evaluate(artifact, original)
+            try:
+                run.verify(artifact)
+                run.bench(artifact)
+                run.evaluate(artifact, original)
+            except (MissingTool, Unreachable) as absence:  # a kit, or an engine for a GPU that is not here
+                result.unproven.append(f"{artifact.label}: {absence}")
+                run.cache.listener.said("verify", f"not proven on this machine: {absence}")
             result.failed_gates += failed_gates(artifact)
     if not result.artifacts:
         raise GateFailed("; ".join(result.refused + result.failed_gates))

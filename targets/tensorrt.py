@@ -26,7 +26,7 @@ class TensorRT:
     workspace_bytes: int = Field(default=256 << 20, gt=0)
     """Scratch memory that a kernel may ask for."""
     optimization_level: int | None = Field(default=None, ge=0, le=5)
-    """How long the builder searches; None: its own choice. TensorRT-RTX gives the same engine for all (1.7.1, measured)."""
+    """How long the builder searches; None: its own choice. TensorRT-RTX 1.7.1 gave engines of one size for all."""
     tf32: bool = False
     """Let float32 products be rounded to 10 bits of mantissa on tensor cores; then parity is that of fp16."""
     cuda_graph: bool = True

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pilotfish.errors import GateFailed
+from pilotfish.errors import GateFailed, Unreachable
 from pilotfish.job import load_job, run_job
 from pilotfish.policy.bundle import Policy
 from pilotfish.policy.contract import Action, Contract, Observation
@@ -58,3 +58,19 @@ def test_the_other_artifacts_are_made_and_the_refusal_is_a_failed_gate(job) -> N
 def test_a_job_of_nothing_but_refusals_fails_with_the_reasons(job) -> None:
     with pytest.raises(GateFailed, match="too slow for nucleo-g0b1re"):
         run_job(job(BOARD), progress=False)
+
+
+def test_an_artifact_that_cannot_run_here_is_built_and_named_and_the_others_are_proven(job, tmp_path: Path) -> None:
+    import onnxruntime
+    from typer.testing import CliRunner
+
+    from pilotfish.cli import app
+
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("a GPU build of ONNX Runtime is here")
+    result = run_job(job('[[export]]\ntarget = "host-cuda"\n' + HOST), progress=False)
+    assert [artifact.manifest.target.name for artifact in result.artifacts] == ["host-cuda", "host-cpu"]
+    assert result.artifacts[1].result("verify")["passed"] and result.artifacts[0].result("verify") is None
+    assert len(result.unproven) == 1 and "CUDAExecutionProvider" in result.unproven[0] and result.report.is_file()
+    done = CliRunner().invoke(app, ["run", str(tmp_path / "job.toml"), "--json"])
+    assert isinstance(done.exception, Unreachable) and done.exception.exit_code == 3
