@@ -46,8 +46,7 @@ def main(arguments: list[str] | None = None) -> Results:
             for name in titles:
                 write_subject(name, root / "subjects")
             (root / "peers").mkdir()
-            flags = {"BENCH_TUNE_TVM": "1" if options.tune_tvm else "", "BENCH_ONNX2C": options.onnx2c}
-            flags |= {"BENCH_RL_TOOLS": options.rl_tools}
+            flags = {"BENCH_ONNX2C": options.onnx2c, "BENCH_RL_TOOLS": options.rl_tools}
             for name in options.peers:
                 peer = start(name, python_of(name, PEERS[name], options.python, options.venvs), root / "peers", peer_cpu, flags)
                 running.append(peer)
@@ -132,7 +131,6 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--python", type=_python, action="append", default=[], metavar="NAME=PATH", help="Python of a peer")
     parser.add_argument("--venvs", type=Path, default=VENVS, help="folder of the peers' virtual environments")
     parser.add_argument("--unpinned", action="store_true", help="let peers run on every CPU")
-    parser.add_argument("--tune-tvm", action="store_true", help="tune TVM with MetaSchedule (up to 2 minutes a policy)")
     parser.add_argument("--onnx2c", default="onnx2c", help="the onnx2c program (default: on the PATH)")
     parser.add_argument("--rl-tools", default="", metavar="DIR", help="checkout of rl-tools (its include/ is compiled)")
     parser.add_argument("--json", type=Path, help="write everything measured to this file")

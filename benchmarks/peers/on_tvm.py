@@ -1,11 +1,10 @@
-"""TVM: Relax from the ONNX file, for this processor, as built by default and as tuned by MetaSchedule (--tune-tvm).
+"""TVM: Relax from the ONNX file, for this processor, as built by default; its schedules are compared by tvm_schedules.py.
 
 Arrays go in through a buffer that is bound once: tvm.runtime.tensor(array) and .numpy() cost more than a small policy.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -20,8 +19,6 @@ from tvm.relax.frontend.onnx import from_onnx
 from .contestant import Contestant, NotOffered
 from .subject import Subject
 
-TRIALS = 384
-"""Of MetaSchedule for one policy."""
 ALIGNMENT = 64
 """Bytes: TVM takes no memory of numpy's that is not aligned to this."""
 
@@ -30,29 +27,13 @@ def versions() -> dict[str, str]:
     return {"apache-tvm": tvm.__version__, "apache-tvm-ffi": version("apache-tvm-ffi")}
 
 
-def prepare(subject: Subject, scratch: Path) -> list[Contestant]:
+def prepare(subject: Subject, _: Path) -> list[Contestant]:
     try:
         module = from_onnx(onnx.load(str(subject.onnx)), keep_params_in_input=False)
     except tvm.error.OpNotImplemented as error:
         raise NotOffered(str(error).strip().splitlines()[-1]) from error
     target = tvm.target.Target.from_device(tvm.cpu())
-    made = [_contestant("TVM", relax.build(module, target), subject)]
-    if os.environ.get("BENCH_TUNE_TVM"):
-        made.append(_contestant("TVM, MetaSchedule", _tuned(module, target, scratch / "tuning"), subject))
-    return made
-
-
-def _tuned(module: Any, target: Any, folder: Path) -> Any:
-    from tvm.s_tir import meta_schedule as ms
-
-    module = relax.get_pipeline("zero")(module)
-    with target:
-        database = ms.relax_integration.tune_relax(
-            module, {}, target, str(folder), max_trials_global=TRIALS, num_trials_per_iter=32, seed=0
-        )
-        with database:
-            module = relax.transform.MetaScheduleApplyDatabase()(module)
-        return relax.build(module, target)
+    return [_contestant("TVM", relax.build(module, target), subject)]
 
 
 def _contestant(label: str, built: Any, subject: Subject) -> Contestant:
