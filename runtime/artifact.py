@@ -79,6 +79,14 @@ class Artifact:
         """The file that the back-end loads."""
         return self.path / self.manifest.entry
 
+    def read(self, name: str | None = None) -> bytes:
+        """A file of the artifact (default: the entry); BadInput if it is not the one whose hash was sealed any more."""
+        path = self.path / (name or self.manifest.entry)
+        content = path.read_bytes()
+        if sealed.sha256_bytes(content) != self.manifest.files[name or self.manifest.entry]:
+            raise BadInput(path, expected="the file that was sealed", found="another one since it was loaded")
+        return content
+
     @cached_property
     def policy(self) -> Policy:
         """The bundle that it was built from."""

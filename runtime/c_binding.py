@@ -13,8 +13,6 @@ from types import ModuleType
 
 import numpy as np
 
-from ..errors import BadInput
-from ..sealed import sha256_bytes
 from .artifact import Artifact
 
 BINDING = "binding.so"
@@ -52,15 +50,11 @@ def load_binding(artifact: Artifact) -> ModuleType:
     Raises NoBinding where the artifact has none or this interpreter does not take it, BadInput where the file is
     not the one that was sealed.
     """
-    wanted = artifact.manifest.files.get(BINDING)
-    if wanted is None:
+    if BINDING not in artifact.manifest.files:
         said = artifact.manifest.tools.get("binding", "")
         raise NoBinding(said.removeprefix("none: ") or "the artifact was built without one; export it again")
     require_cpython()
-    code = (artifact.path / BINDING).read_bytes()
-    if sha256_bytes(code) != wanted:
-        raise BadInput(artifact.path / BINDING, expected="the file that was sealed", found="another one since it was loaded")
-    return _module(code)
+    return _module(artifact.read(BINDING))
 
 
 @lru_cache

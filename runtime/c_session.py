@@ -19,7 +19,6 @@ import numpy as np
 
 from ..errors import BadInput, Unsupported
 from ..policy.contract import Contract
-from ..sealed import sha256_bytes
 from ..targets import host
 from .artifact import Artifact
 from .c_binding import NoBinding, load_binding
@@ -188,9 +187,7 @@ def _private_copy(artifact: Artifact) -> Iterator[Path]:
     The copy is the very bytes whose hash was checked, and its name is new: the dynamic loader would answer a path
     that it has seen with the library it loaded then, even after a rebuild. It also gives each session its own arena.
     """
-    code = artifact.entry.read_bytes()
-    if sha256_bytes(code) != artifact.manifest.files[artifact.manifest.entry]:
-        raise BadInput(artifact.entry, expected="the file that was sealed", found="another one since it was loaded")
+    code = artifact.read()
     with tempfile.TemporaryDirectory(prefix="pilotfish-") as folder:
         copy = Path(folder) / artifact.entry.name
         copy.write_bytes(code)

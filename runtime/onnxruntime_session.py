@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from ..errors import BadInput, require
-from ..sealed import sha256_bytes
 from .artifact import Artifact
 from .onnxruntime_provider import open_graph
 from .session import action_size, checked_observation, checked_state, state_size
@@ -26,10 +25,7 @@ class OnnxRuntimeSession:
         settings = artifact.manifest.target.onnxruntime
         self.provider = settings.provider if settings else "cpu"
         path, optimized = _graph_of(artifact, self.provider)
-        graph = path.read_bytes()
-        if sha256_bytes(graph) != artifact.manifest.files[path.name]:
-            raise BadInput(path, expected="the file that was sealed", found="another one since it was loaded")
-        self._session = open_graph(graph, self.provider, path, optimized=optimized)
+        self._session = open_graph(artifact.read(path.name), self.provider, path, optimized=optimized)
         discrete = contract.action.kind == "discrete"
         self._check(artifact)
         self._obs = np.zeros((1, contract.observation.size), np.float32)

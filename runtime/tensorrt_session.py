@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import BadInput, MissingTool, Unreachable
-from ..sealed import sha256_bytes, write_atomic
+from ..sealed import write_atomic
 from ..targets import host
 from .artifact import Artifact
 from .cuda_driver import CudaError, Driver, NoDevice
@@ -47,7 +47,7 @@ class TensorRTSession:
             self._engine = Engine(
                 trt,
                 self._driver,
-                _plan(artifact),
+                artifact.read(),
                 io_of(contract),
                 graph=settings.cuda_graph,
                 mapped=settings.transfers == "mapped",
@@ -142,13 +142,6 @@ def _flavour(artifact: Artifact) -> tuple[str, Any]:
     if found[1].__version__ != version:
         raise BadInput(artifact.path, expected=f"{flavour} {version}, which built it", found=found[1].__version__)
     return flavour, found[1]
-
-
-def _plan(artifact: Artifact) -> bytes:
-    plan = artifact.entry.read_bytes()
-    if sha256_bytes(plan) != artifact.manifest.files[artifact.manifest.entry]:
-        raise BadInput(artifact.entry, expected="the file that was sealed", found="another one since it was loaded")
-    return plan
 
 
 def _own_file(path: Path) -> bytes:

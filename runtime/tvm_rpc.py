@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from ..errors import BadInput, Unreachable, Unsupported, require
-from ..sealed import sha256_bytes
 from .artifact import Artifact
 from .session import action_size, checked_observation, checked_state, state_size
 from .trust import require_trust
@@ -43,9 +42,7 @@ class TvmRpcSession:
             raise Unsupported(artifact.path, expected="a library of the tvm back-end", found=found)
         rpc: Any = require("tvm.rpc", "tvm")
         self.contract = contract = artifact.manifest.contract
-        code = artifact.entry.read_bytes()
-        if sha256_bytes(code) != artifact.manifest.files[artifact.manifest.entry]:
-            raise BadInput(artifact.entry, expected="the file that was sealed", found="another one since it was loaded")
+        code = artifact.read()
         try:
             self._remote = rpc.connect(host, port, session_timeout=timeout_s)
         except Exception as error:

@@ -16,6 +16,7 @@ class VirtualSession:
         from ..targets.virtual.board import VirtualBoard
 
         self.contract = contract = artifact.manifest.contract
+        artifact.read()
         self.board = VirtualBoard(artifact.entry, artifact.manifest.target)
         wanted = (contract.observation.size, state_size(contract), action_size(contract), int(contract.action.kind == "discrete"))
         found = tuple(int(size) for size in self.board.sizes)
