@@ -38,6 +38,8 @@ class Io(NamedTuple):
     action: Tensor
     states: Sequence[Tensor]
     """Recurrent tensors by their bare names: state_in_NAME and state_out_NAME in the engine."""
+    rows: int = 1
+    """Decisions at once, each with its own state: the first axis of every input and output."""
 
     def tensors(self) -> dict:
         """Name in the engine -> (is an input, size, dtype)."""
@@ -91,7 +93,9 @@ def complaints(lines: Sequence) -> str:
 
 
 class Engine:
-    """One policy on one device, batch 1. ``driver``: :class:`cuda_driver.Driver`; ``plan``: the engine file's content.
+    """One policy on one device, ``io.rows`` decisions at a time.
+
+    ``driver``: :class:`cuda_driver.Driver`; ``plan``: the engine file's content.
 
     ``mapped``: the device reads observations from host memory and writes actions to it, instead of copying them; right
     where both share one memory. ``cache``: kernels that an earlier run compiled (TensorRT-RTX), see :meth:`cache_bytes`.
@@ -126,7 +130,7 @@ class Engine:
             raise EngineError(complaints(logger.lines[first:]))
         self.inspection = inspect(trt, self._engine)
         found = {name: (bool(t["input"]), tuple(t["shape"]), str(t["dtype"])) for name, t in self.inspection["tensors"].items()}
-        wanted = {name: (into, (1, size), dtype) for name, (into, size, dtype) in self._io.tensors().items()}
+        wanted = {name: (into, (self._io.rows, size), dtype) for name, (into, size, dtype) in self._io.tensors().items()}
         if found != wanted:
             raise EngineError(f"the engine has inputs and outputs {found}, the policy {wanted}")
         self._cache = None
@@ -152,10 +156,10 @@ class Engine:
         # The state ping-pongs between two buffers, so that a decision copies nothing.
         self._states = []
         for state in io.states:
-            pair = [driver.allocate(4 * state.size) for _ in range(2)]
+            pair = [driver.allocate(4 * state.size * io.rows) for _ in range(2)]
             self._freeing += [(driver.free, address) for address in pair]
             self._states.append((state, pair))
-        self._flat = np.zeros(sum(state.size for state in io.states), np.float32)
+        self._flat = np.zeros(io.rows * sum(state.size for state in io.states), np.float32)
         self._now = 0
         self._context.set_tensor_address(io.observation.name, self._obs_device)
         self._context.set_tensor_address(io.action.name, self._action_device)
@@ -163,7 +167,7 @@ class Engine:
 
     def _pinned(self, tensor: Tensor) -> Any:
         """(array of page-locked memory, its address, the address that the engine uses)"""
-        size = np.dtype(tensor.dtype).itemsize * tensor.size
+        size = np.dtype(tensor.dtype).itemsize * tensor.size * self._io.rows
         host = self._driver.allocate_host(size)
         self._freeing.append((self._driver.free_host, host))
         memory: Any = (ctypes.c_char * size).from_address(host)
@@ -228,7 +232,7 @@ class Engine:
         self._driver.synchronize(self._stream)
 
     def act(self, obs: np.ndarray) -> np.ndarray:
-        """obs float32 [n] -> a new array float32 [m] or int64 [1]; advances the state."""
+        """obs float32 [rows * n] -> a new array float32 [rows * m] or int64 [rows]; advances the state."""
         self._obs[:] = obs
         if self._decide:
             self._decide[self._now]()
@@ -244,12 +248,12 @@ class Engine:
 
     @property
     def state(self) -> np.ndarray:
-        """float32 [S], all recurrent tensors in order; a copy."""
+        """float32 [rows * S], all recurrent tensors in order, each row after row; a copy."""
         at = 0
         for state, pair in self._states:
-            part = self._flat[at : at + state.size]
+            part = self._flat[at : at + state.size * self._io.rows]
             self._driver.read(part.ctypes.data, pair[self._now], part.nbytes, self._stream)
-            at += state.size
+            at += len(part)
         self._driver.synchronize(self._stream)
         return self._flat.copy()
 
@@ -262,9 +266,9 @@ class Engine:
         # In the engine's own stream: a plain copy returns before it has arrived, and our stream would not wait for it.
         at = 0
         for state, pair in self._states:
-            part = self._flat[at : at + state.size]
+            part = self._flat[at : at + state.size * self._io.rows]
             self._driver.write(pair[self._now], part.ctypes.data, part.nbytes, self._stream)
-            at += state.size
+            at += len(part)
         self._driver.synchronize(self._stream)
 
     def gpu_us(self, samples: int, progress: Callable[[int, int], None] | None = None) -> np.ndarray:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pilotfish.export.tensorrt.compile import CompileError, compile_engine
+from pilotfish.export.tensorrt.compile import CompileError, compile_engine, supports
 from pilotfish.runtime.cuda_driver import CudaError, Driver, NoDevice
 from pilotfish.runtime.tensorrt_engine import Engine, EngineError, Io, Tensor, load_flavour, logger_of
 
 from .batched import onnx_of
 from .contestant import Contestant, Refusal, Workload
 
-OPTIONS = {"compute_capability": "", "workspace_bytes": 1 << 30, "optimization_level": None, "tf32": False}
+OPTIONS = {"workspace_bytes": 1 << 30, "optimization_level": None, "tf32": False}
 
 
 def make(workload: Workload, device: str) -> Iterator[Contestant | Refusal]:
@@ -26,10 +26,13 @@ def make(workload: Workload, device: str) -> Iterator[Contestant | Refusal]:
         found, trt = True, loaded[1]
         label = f"{'TensorRT-RTX' if flavour == 'tensorrt_rtx' else 'TensorRT'} {trt.__version__}, fp32"
         try:
-            compiled = compile_engine(
-                trt, logger_of(trt), onnx_of(workload.policy, workload.batch).SerializeToString(), dict(OPTIONS)
-            )
             driver = Driver()
+            # TensorRT-RTX is told the chip where it knows it; where not, it is asked for the one at hand, and answers itself.
+            rtx = flavour == "tensorrt_rtx"
+            chip = driver.compute_capability if rtx and supports(trt, driver.compute_capability) else ""
+            options = OPTIONS | {"compute_capability": chip, "measures": not rtx}
+            graph = onnx_of(workload.policy, workload.batch).SerializeToString()
+            compiled = compile_engine(trt, logger_of(trt), graph, options)
             engine = Engine(trt, driver, compiled.plan, _io(workload))
         except (CompileError, EngineError, CudaError, NoDevice) as error:
             yield Refusal(label, str(error))  # its exact words

@@ -45,7 +45,8 @@ def compile_engine(trt: Any, logger: Any, model: bytes, options: dict, timing_ca
     """Build ``model`` (a serialized ONNX graph). ``logger``: the process's own, see tensorrt_engine.logger_of.
 
     ``options``: compute_capability, "" for the GPU that is here; workspace_bytes; optimization_level 0 to 5 or None;
-    tf32. Raises CompileError.
+    tf32; measures: kernels are timed and the cache of that is kept (default: where the GPU is here; TensorRT-RTX never does).
+    Raises CompileError.
     """
     first = len(logger.lines)
     builder = trt.Builder(logger)
@@ -60,7 +61,7 @@ def compile_engine(trt: Any, logger: Any, model: bytes, options: dict, timing_ca
         raise CompileError("; ".join(f"{m.node_name() or 'graph'}: {m.desc()}" for m in mistakes) or "no reason given")
     config = builder.create_builder_config()
     _configure(trt, config, options)
-    measures = not options["compute_capability"]
+    measures = options.get("measures", not options["compute_capability"])
     if measures:
         # A cache of another version or GPU is not an error: TensorRT then starts from an empty one.
         cache = config.create_timing_cache(timing_cache) or config.create_timing_cache(b"")

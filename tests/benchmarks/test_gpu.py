@@ -65,3 +65,20 @@ def test_without_a_gpu_every_refusal_has_its_words(gpu, tmp_path):
     _, found, page = run(gpu, tmp_path, *arguments)
     assert any("CUDAExecutionProvider" in words for words in found["absent"].values())
     assert any(name.startswith("TensorRT") for name in found["absent"]) and "### Not measured" in page
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_tensorrt_rows_keep_their_own_states(gpu, standin_gpu, batch):
+    """On the stand-in (tests/standins): buffers, states and shapes for several rows; not a real engine's arithmetic."""
+    from gpu_peers import on_tensorrt
+    from gpu_peers.contestant import Contestant, Workload
+
+    for name in ("17-64-64-6 tanh", "GRU 48→64→12"):
+        workload = Workload(name, gpu.drawn("drawn", gpu.POLICIES[name]), batch)
+        made = list(on_tensorrt.make(workload, "cuda"))
+        assert any(isinstance(one, Contestant) for one in made)
+        for one in made:
+            if isinstance(one, Contestant):
+                assert gpu.deviation(one, workload) < 1e-6
+                assert len(one.gpu_us(3)) == 3
+                one.close()
