@@ -43,6 +43,7 @@ def build_firmware(
         "-ffreestanding",
         "-ffunction-sections",
         "-fdata-sections",
+        "-g",  # zig strips symbols at -Os and -Oz otherwise, and a board finds the policy by its symbols; none of it is flashed
     ]
     arguments = [
         *flags,

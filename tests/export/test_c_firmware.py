@@ -102,6 +102,18 @@ def test_what_does_not_fit_is_refused_with_numbers(memory, word, make_policy, tm
     assert "too many" in str(caught.value)
 
 
+@pytest.mark.parametrize("level", ["-O2", "-Os", "-Oz"])
+def test_every_optimisation_level_runs_on_the_board(level, on_board, make_policy):
+    """The compiler strips the symbols that a board looks for where it optimises for size, unless it is told not to."""
+    policy = make_policy([Linear("a", 5, 8), Activation("tanh")], 5, 8, 0)
+    target = load_target("crazyflie")
+    target = dataclasses.replace(target, compile=dataclasses.replace(target.compile, flags=(level,)))
+    board, fields = on_board(policy, target)
+    obs = np.linspace(-1, 1, 5, dtype=np.float32)
+    np.testing.assert_allclose(board.step(obs), Reference(policy).act(obs), atol=1e-6)
+    assert fields["sizes"]["flash"] < 4096
+
+
 def test_the_same_policy_gives_the_same_image(make_policy, tmp_path):
     policy = make_policy([Linear("a", 5, 8)], 5, 8, 0)
     images = []
