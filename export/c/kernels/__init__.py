@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from .block import Block
+from .choice import Choice
 from .constant import Constant
 from .csr import Csr
 from .int8_rows import Int8Bytes, Int8Pairs
 from .int8_vector import Int8Vector
 from .integer_layer import IntegerLayer
-from .kernel import Choice, Kernel, choose
+from .kernel import Kernel, choose
 from .layer import DenseLayer
 from .scalar import Scalar
 from .scalar_int8 import ScalarInt8

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from ..machine import Machine
+from .choice import Choice
 
 if TYPE_CHECKING:
     from ..operators.operator import Scope
@@ -46,29 +46,6 @@ class Kernel(Protocol[_AnyLayer]):
 
     def print(self, layer: _AnyLayer, scope: Scope) -> list[str]:
         """C statements; the const float *x and the float *y of the layer are declared already."""
-
-
-@dataclass(frozen=True)
-class Choice:
-    """Which kernel a layer got, and what the others would have cost."""
-
-    layer: str
-    """Name of the weights."""
-    shape: tuple[int, int]
-    """(outputs, inputs)"""
-    live: int
-    """Weights that are not zero."""
-    kernel: str
-    """The chosen kernel."""
-    cycles: dict[str, float]
-    """Kernel -> estimated cycles, of every kernel that could have done it."""
-
-    def __str__(self) -> str:
-        rows, columns = self.shape
-        sparse = self.kernel.startswith("dense") and self.live < rows * columns / 2
-        note = "; sparse, but the dense loop is cheaper on this machine" if sparse else ""
-        others = ", ".join(f"{name} {cycles:,.0f}" for name, cycles in sorted(self.cycles.items(), key=lambda item: item[1]))
-        return f"{self.layer} {rows} x {columns}, {self.live} weights: {self.kernel} (estimated cycles: {others}){note}"
 
 
 def choose(layer: LayerT, machine: Machine, kernels: Sequence[Kernel[LayerT]]) -> tuple[Kernel[LayerT], Choice]:

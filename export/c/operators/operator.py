@@ -9,7 +9,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 
 from ..graph import Graph, Kind, Node
-from ..kernels.kernel import Choice
+from ..kernels.choice import Choice
 from ..machine import Machine
 from ..memory import Plan, Step
 
