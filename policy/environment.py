@@ -26,6 +26,7 @@ def make_env(env_id: str, **options: Any) -> gymnasium.Env:
         # "module:Env-v0" makes Gymnasium import that module: a stranger's policy or job must not do so.
         raise BadInput(f"environment {env_id!r}", expected="the id of a registered Gymnasium environment", found=repr(env_id))
     _listen_to_mujoco()
+    _register_own()
     try:
         env = gym.make(env_id, **options)
     except gym.error.DependencyNotInstalled as error:
@@ -52,6 +53,14 @@ def make_env(env_id: str, **options: Any) -> gymnasium.Env:
     if len(observation.shape) != 1:
         env = gym.wrappers.FlattenObservation(env)
     return env
+
+
+@functools.cache
+def _register_own() -> None:
+    """Pilotfish's own environments, by the entry points that Gymnasium imports when one is made (they need torch)."""
+    gym = require("gymnasium", "sim")
+    for name, task in (("pilotfish/Quadrotor-v0", "hover"), ("pilotfish/QuadrotorLissajous-v0", "lissajous")):
+        gym.register(name, entry_point="pilotfish.train.worlds.single:QuadrotorEnv", kwargs={"kind": task})
 
 
 @functools.cache

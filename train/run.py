@@ -30,6 +30,7 @@ from .interrupt import Interrupt
 from .ppo import PPO
 from .progress import Bar, Scalars
 from .sac import SAC
+from .worlds.vector import vector_env
 
 
 class Learner(Protocol):
@@ -69,7 +70,7 @@ def train(
     if folder.exists() and not folder.is_dir():
         raise BadInput(folder, expected="a folder for the run", found="a file", repair="Choose another output")
     with one_thread():
-        envs = VectorEnv(config.env, config.n_envs, config.seed)
+        envs = vector_env(config.env, config.n_envs, config.seed)
         try:
             return _Run(config, folder, envs, where, progress, resume).to_end()
         finally:

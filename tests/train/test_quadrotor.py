@@ -1,0 +1,307 @@
+"""The quadrotor obeys mechanics, agrees with an independent integration, keeps its rows apart, and comes back exactly."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="torch is not installed")
+pytest.importorskip("gymnasium", reason="gymnasium is not installed")
+
+import torch
+
+from pilotfish.errors import BadInput, Unsupported
+from pilotfish.policy.environment import control_hz, make_env
+from pilotfish.train.worlds.crazyflie import BITCRAZE_THRUST, CRAZYFLIE, GRAVITY_M_S2
+from pilotfish.train.worlds.flight import Body, Flight, Physics, rotation
+from pilotfish.train.worlds.quadrotor import Quadrotor
+from pilotfish.train.worlds.quadrotor_task import QuadrotorTask
+from pilotfish.train.worlds.vector import WORLDS, vector_env
+
+NOMINAL = QuadrotorTask(
+    vary_mass=0,
+    vary_thrust=0,
+    vary_inertia=0,
+    vary_lag=0,
+    push_weights=0,
+    push_torque_nm=0,
+    noise=(0, 0, 0, 0),
+    delay_steps=(0, 0),
+)
+
+
+def flight(dt_s: float = 0.01, dtype: torch.dtype = torch.float64) -> Flight:
+    return Flight(CRAZYFLIE, dt_s, torch.device("cpu"), dtype)
+
+
+def nominal(n: int = 1, dtype: torch.dtype = torch.float64) -> Physics:
+    one, none = torch.ones(n, 1, dtype=dtype), torch.zeros(n, 3, dtype=dtype)
+    inertia = torch.tensor(CRAZYFLIE.inertia_kg_m2, dtype=dtype).expand(n, 3)
+    return Physics(CRAZYFLIE.mass_kg * one, inertia, one, one, none, none)
+
+
+def body(n: int = 1, rpm: float = 0.0, dtype: torch.dtype = torch.float64) -> Body:
+    level = torch.tensor([[1.0, 0.0, 0.0, 0.0]], dtype=dtype).expand(n, 4)
+    none = torch.zeros(n, 3, dtype=dtype)
+    return Body(none, level, none, none, torch.full((n, 4), rpm, dtype=dtype))
+
+
+def run(moving: Flight, start: Body, target: torch.Tensor, steps: int) -> Body:
+    for _ in range(steps):
+        start = moving.step(start, target, nominal(len(target), target.dtype))
+    return start
+
+
+def test_thrust_curve_is_the_fit_of_the_published_measurement() -> None:
+    rpm, grams = np.array(BITCRAZE_THRUST).T
+    newtons = grams * 1e-3 * GRAVITY_M_S2 / 4
+    fit = np.linalg.lstsq(np.stack([rpm, rpm**2], 1), newtons, rcond=None)[0]
+    assert fit == pytest.approx([CRAZYFLIE.thrust_linear_n_per_rpm, CRAZYFLIE.thrust_quadratic_n_per_rpm2], rel=1e-6)
+    assert max(abs(CRAZYFLIE.thrust_n(r) - t) for r, t in zip(rpm, newtons, strict=True)) < 3e-3
+
+
+def test_without_rotors_it_falls_freely() -> None:
+    after = run(flight(), body(), torch.zeros(1, 4, dtype=torch.float64), 100)
+    assert after.velocity_m_s[0].tolist() == pytest.approx([0, 0, -GRAVITY_M_S2], abs=1e-9)
+    assert after.position_m[0].tolist() == pytest.approx([0, 0, -GRAVITY_M_S2 / 2], abs=1e-9)
+
+
+def test_at_hover_speed_it_stays() -> None:
+    rpm = CRAZYFLIE.hover_rpm
+    assert 4 * CRAZYFLIE.thrust_n(rpm) == pytest.approx(CRAZYFLIE.mass_kg * GRAVITY_M_S2, rel=1e-12)
+    assert 0 < rpm < CRAZYFLIE.max_rpm
+    after = run(flight(), body(rpm=rpm), torch.full((1, 4), rpm, dtype=torch.float64), 100)
+    assert after.position_m.abs().max() < 1e-9
+    world = Quadrotor(3, dataclasses.replace(NOMINAL, guidance=1.0))
+    world.reset()
+    world.rows["rpm"] = torch.full((3, 4), rpm)
+    for _ in range(100):
+        world.step(torch.full((3, 4), CRAZYFLIE.hover_action))
+    assert world.position_error_m().max() < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("faster", "axis", "sign"),
+    [((2, 3), 0, 1), ((0, 1), 0, -1), ((1, 2), 1, 1), ((0, 3), 1, -1), ((1, 3), 2, 1), ((0, 2), 2, -1)],
+    ids=["left rolls right", "right rolls left", "rear noses down", "front noses up", "clockwise yaws left", "yaws right"],
+)
+def test_torques_turn_the_right_way(faster: tuple[int, int], axis: int, sign: int) -> None:
+    rpm = torch.full((1, 4), CRAZYFLIE.hover_rpm, dtype=torch.float64)
+    rpm[:, list(faster)] *= 1.05
+    _, torque = flight().wrench(rpm, nominal())
+    assert torque[0, axis] * sign > 1e-6
+    assert torque[0].abs().sum() == pytest.approx(float(torque[0, axis].abs()), rel=1e-6)
+
+
+def test_rotors_lag_as_the_first_order_solution_says() -> None:
+    random = torch.Generator().manual_seed(0)
+    start, target = (CRAZYFLIE.max_rpm * torch.rand(64, 4, generator=random, dtype=torch.float64) for _ in range(2))
+    at = dataclasses.replace(body(64), rpm=start)
+    tau = torch.where(target >= start, torch.full_like(start, CRAZYFLIE.rise_s), torch.full_like(start, CRAZYFLIE.fall_s))
+    for steps in range(1, 31):
+        at = flight().step(at, target, nominal(64))
+        torch.testing.assert_close(at.rpm, target + (start - target) * torch.exp(-steps * 0.01 / tau), rtol=1e-9, atol=1e-6)
+
+
+def test_a_free_body_keeps_its_energy_momentum_and_unit_quaternion() -> None:
+    rates = 30 * torch.rand(64, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64) - 15
+    inertia = torch.tensor(CRAZYFLIE.inertia_kg_m2, dtype=torch.float64)
+    before = dataclasses.replace(body(64), rate_rad_s=rates)
+    after = run(flight(0.002), before, torch.zeros(64, 4, dtype=torch.float64), 100)
+
+    def energy(at: Body) -> torch.Tensor:
+        turning = 0.5 * (inertia * at.rate_rad_s**2).sum(1)
+        moving = 0.5 * CRAZYFLIE.mass_kg * at.velocity_m_s.square().sum(1)
+        return turning + moving + CRAZYFLIE.mass_kg * GRAVITY_M_S2 * at.position_m[:, 2]
+
+    def momentum(at: Body) -> torch.Tensor:
+        return (rotation(at.quaternion).reshape(-1, 3, 3) @ (inertia * at.rate_rad_s)[:, :, None])[:, :, 0]
+
+    assert not torch.allclose(after.rate_rad_s, before.rate_rad_s, atol=0.1), "it does tumble"
+    torch.testing.assert_close(energy(after), energy(before), atol=1e-9, rtol=0)
+    torch.testing.assert_close(momentum(after), momentum(before), atol=1e-10, rtol=0)
+    torch.testing.assert_close(after.quaternion.norm(dim=1), torch.ones(64, dtype=torch.float64), atol=1e-12, rtol=0)
+    matrix = rotation(after.quaternion).reshape(-1, 3, 3)
+    one = torch.eye(3, dtype=torch.float64).expand(64, 3, 3)
+    torch.testing.assert_close(matrix @ matrix.transpose(1, 2), one, atol=1e-12, rtol=0)
+
+
+def independent(actions: np.ndarray, hz: float, fine: int) -> tuple[np.ndarray, np.ndarray]:
+    """Explicit midpoint rule in numpy float64 on rotation matrices, ``fine`` substeps a control step -> (positions, matrices)."""
+    mass, inertia = CRAZYFLIE.mass_kg, np.diag(CRAZYFLIE.inertia_kg_m2)
+    rotors = np.array([CRAZYFLIE.arm_x_m, CRAZYFLIE.arm_y_m, (0,) * 4]).T
+    position, velocity, rate, matrix = np.zeros(3), np.zeros(3), np.zeros(3), np.eye(3)
+    rpm, dt = np.full(4, CRAZYFLIE.hover_rpm), 1 / hz / fine
+
+    def slopes(velocity, rate, matrix, rpm, target):
+        pushes = [np.array([0, 0, CRAZYFLIE.thrust_n(r)]) for r in rpm]
+        torque = sum(np.cross(arm, push) for arm, push in zip(rotors, pushes, strict=True))
+        torque = torque + np.array([0, 0, CRAZYFLIE.torque_per_thrust_m * np.dot(CRAZYFLIE.torque_sign, [p[2] for p in pushes])])
+        p, q, r = rate
+        cross = np.array([[0, -r, q], [r, 0, -p], [-q, p, 0]])
+        tau = np.where(target >= rpm, CRAZYFLIE.rise_s, CRAZYFLIE.fall_s)
+        turn = np.linalg.solve(inertia, torque - np.cross(rate, inertia @ rate))
+        return velocity, matrix @ sum(pushes) / mass - [0, 0, GRAVITY_M_S2], turn, matrix @ cross, (target - rpm) / tau
+
+    positions, matrices = [], []
+    for action in actions:
+        target = (action + 1) / 2 * CRAZYFLIE.max_rpm
+        for _ in range(fine):
+            _, a, b, c, d = slopes(velocity, rate, matrix, rpm, target)
+            halfway = (velocity + dt / 2 * a, rate + dt / 2 * b, matrix + dt / 2 * c, rpm + dt / 2 * d)
+            v, a, b, c, d = slopes(*halfway, target)
+            position, velocity, rate = position + dt * v, velocity + dt * a, rate + dt * b
+            matrix, rpm = matrix + dt * c, rpm + dt * d
+        positions.append(position)
+        matrices.append(matrix)
+    return np.array(positions), np.array(matrices)
+
+
+def test_agrees_with_an_independent_integration() -> None:
+    steps, random = 200, np.random.default_rng(0)
+    # Smooth and small: an uncontrolled quadrotor soon tumbles, and chaos would hide nothing but the comparison.
+    phase, speed = random.uniform(0, 2 * np.pi, 4), random.uniform(0.5, 3, 4)
+    actions = CRAZYFLIE.hover_action + 0.01 * np.sin(np.arange(steps)[:, None] * 0.01 * 2 * np.pi * speed + phase)
+    world = Quadrotor(1, dataclasses.replace(NOMINAL, guidance=1.0, max_error_m=1e3, max_rate_rad_s=1e3))
+    world.reset()
+    world.rows["rpm"] = torch.full((1, 4), CRAZYFLIE.hover_rpm)
+    positions, matrices = independent(actions, 100, 10)
+    seen = np.array([world.step(torch.from_numpy(a[None]).float()).last[0].numpy() for a in actions])
+    assert np.abs(positions[-1]).max() > 0.2, "it went somewhere"
+    assert np.abs(matrices[-1] - np.eye(3)).max() > 0.2, "and turned"
+    np.testing.assert_allclose(seen[:, :3], positions, atol=2e-3)
+    np.testing.assert_allclose(seen[:, 3:12], matrices.reshape(-1, 9), atol=2e-3)
+
+
+def test_a_row_knows_nothing_of_the_others() -> None:
+    first, second = Quadrotor(4), Quadrotor(4)
+    random = torch.Generator().manual_seed(1)
+    ended = 0
+    for world in (first, second):
+        world.seed(5)
+    for _ in range(150):
+        actions = 2 * torch.rand(4, 4, generator=random) - 1
+        one = first.step(actions)
+        actions[1:] = 1.0  # the others crash at once
+        two = second.step(actions)
+        ended += int(two.terminated[1:].sum())
+        assert torch.equal(one.obs[0], two.obs[0]) and one.reward[0] == two.reward[0]
+    assert ended > 3
+    assert not torch.equal(one.obs[1], two.obs[1])
+
+
+def test_seeds_reproduce_and_states_restore_bit_by_bit() -> None:
+    def play(world: Quadrotor, steps: int, random: torch.Generator) -> list[torch.Tensor]:
+        return [world.step(2 * torch.rand(5, 4, generator=random) - 1).obs for _ in range(steps)]
+
+    runs = []
+    for seed in (3, 3, 4):
+        world = Quadrotor(5)
+        world.seed(seed)
+        runs.append(torch.stack(play(world, 40, torch.Generator().manual_seed(0))))
+    assert torch.equal(runs[0], runs[1]) and not torch.equal(runs[0], runs[2])
+
+    kept, actions = world.state(), torch.Generator().manual_seed(9)
+    expected, private = play(world, 60, actions), world.privileged()
+    other = Quadrotor(5)
+    other.restore(kept)
+    again = play(other, 60, torch.Generator().manual_seed(9))
+    assert all(torch.equal(a, b) for a, b in zip(expected, again, strict=True))
+    assert torch.equal(private, other.privileged())
+
+
+def test_actions_arrive_as_late_as_the_delay_says() -> None:
+    arrivals = {}
+    for delay in (0, 1, 3):
+        world = Quadrotor(1, dataclasses.replace(NOMINAL, delay_steps=(delay, delay), history=2, guidance=1.0))
+        world.reset()
+        before = world.rows["rpm"].clone()
+        target = 1.0 if before[0, 0] < CRAZYFLIE.max_rpm / 4 else -1.0
+        for step in range(5):
+            world.step(torch.full((1, 4), target))
+            if not torch.allclose(world.rows["rpm"], before, atol=1.0):
+                arrivals[delay] = step
+                break
+    assert arrivals == {0: 0, 1: 1, 3: 3}
+
+
+def test_sizes_slices_and_the_critics_view() -> None:
+    world = Quadrotor(64, QuadrotorTask(noise=(0.01, 0, 0, 0)))
+    world.seed(2)
+    step = world.step(torch.zeros(64, 4))
+    private = world.privileged()
+    assert step.obs.shape == (64, world.observation_size) and private.shape == (64, world.privileged_size)
+    assert step.obs.dtype == private.dtype == torch.float32
+    gap = (step.obs - private[:, : world.observation_size])[:, :3]
+    assert 0.005 < float(gap.std()) < 0.02, "the device sees noise, the critic does not"
+    assert torch.equal(step.obs[:, 3:], private[:, 3 : world.observation_size])
+    assert torch.equal(step.last[:, -4:], torch.zeros(64, 4)), "the newest action stands last"
+    assert private[:, -7:-2].abs().max() <= 0.1 + 1e-6 and private[:, -7].std() > 0
+
+
+def test_episodes_end_by_leaving_and_by_time() -> None:
+    world = Quadrotor(8, dataclasses.replace(NOMINAL, episode_s=0.2, start_position_m=0.0, start_velocity_m_s=0.0))
+    for _ in range(19):
+        assert not (world.step(torch.zeros(8, 4)).truncated).any()
+    step = world.step(torch.zeros(8, 4))
+    assert step.truncated.all() and not step.terminated.any()
+    assert not torch.equal(step.obs, step.last) and (world.rows["age"] == 0).all()
+    world.rows["position"][3, 0] = 1.5
+    step = world.step(torch.zeros(8, 4))
+    assert step.terminated.tolist() == [i == 3 for i in range(8)] and step.reward[3] == -world.task.termination_penalty
+    assert abs(float(step.last[3, 0])) > 1 > float(step.obs[3, :3].norm())
+    world.rows["rate"][2, 1] = math.nan
+    assert world.step(torch.zeros(8, 4)).terminated[2], "what is no number any more begins anew"
+    assert torch.isfinite(world.rows["rate"]).all()
+
+
+def test_the_figure_of_eight_moves_as_its_velocity_says() -> None:
+    world = Quadrotor(6, dataclasses.replace(NOMINAL, kind="lissajous"))
+    rows = world.rows | {"age": torch.arange(6)}
+    place, speed = world._target(rows)
+    later, _ = world._target(rows | {"age": rows["age"] + 1})
+    middle = (speed + world._target(rows | {"age": rows["age"] + 1})[1]) / 2
+    torch.testing.assert_close((later - place) * world.control_hz, middle, atol=2e-3, rtol=0)
+    assert place.abs().max() > 0.3
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"history": 0}, {"delay_steps": (2, 1)}, {"vary_mass": 1.0}, {"control_hz": 0}, {"kind": "race"}]
+)
+def test_settings_that_cannot_work_are_refused(wrong: dict) -> None:
+    with pytest.raises(BadInput):
+        QuadrotorTask(**wrong)
+
+
+@pytest.mark.parametrize("env_id", sorted(WORLDS))
+def test_gymnasium_and_the_trainers_meet_the_same_task(env_id: str) -> None:
+    env = make_env(env_id)
+    envs = vector_env(env_id, 6, seed=1)
+    assert env.observation_space.shape == (envs.observation_size,)
+    assert env.unwrapped.world.task == envs.world.task
+    assert control_hz(env) == 100
+    first, _ = env.reset(seed=4)
+    again, _ = env.reset(seed=4)
+    np.testing.assert_array_equal(first, again)
+    total, length = 0.0, 0
+    while True:
+        _, reward, ended, cut, info = env.step(np.ones(4, np.float32))
+        total, length = total + reward, length + 1
+        if ended or cut:
+            break
+    assert ended and length < 200 and info["position_error_m"] > 1, "full thrust leaves"
+    random, finished = np.random.default_rng(0), []
+    kept = envs.state()
+    expected = [envs.step(a) for a in random.uniform(-1, 1, (120, 6, 4))]
+    finished = [pair for step in expected for pair in step.finished]
+    assert finished and sum(n for _, n in finished) <= 720
+    assert all(set(step.last) == set(np.flatnonzero(step.terminated | step.truncated).tolist()) for step in expected)
+    assert envs.restore(kept)
+    random = np.random.default_rng(0)
+    for before, actions in zip(expected, random.uniform(-1, 1, (120, 6, 4)), strict=True):
+        np.testing.assert_array_equal(before.obs, envs.step(actions).obs)
+    with pytest.raises(Unsupported):
+        envs.restart(np.array([0]))
+    envs.close()
+    env.close()

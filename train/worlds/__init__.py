@@ -1,0 +1,1 @@
+"""worlds: batched environments written in torch, that a learner steps without Gymnasium."""

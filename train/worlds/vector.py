@@ -1,0 +1,80 @@
+"""A batched world in the shape of :class:`pilotfish.train.environments.VectorEnv`: the trainers step it without Gymnasium."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from ...errors import Unsupported
+from ...policy.contract import Action
+from ...policy.environment import make_env
+from ..environments import Step, VectorEnv
+from .quadrotor import Quadrotor
+from .quadrotor_task import QuadrotorTask
+from .world import World
+
+WORLDS: dict[str, Callable[[int], World]] = {
+    "pilotfish/Quadrotor-v0": lambda count: Quadrotor(count),
+    "pilotfish/QuadrotorLissajous-v0": lambda count: Quadrotor(count, QuadrotorTask(kind="lissajous")),
+}
+"""Gymnasium id -> the batched world of so many rows that is the same task."""
+
+
+class WorldVector(VectorEnv):
+    """The rows of a world as numpy arrays on the CPU, with episode returns; its state is exact, with nothing to replay."""
+
+    def __init__(self, env_id: str, count: int, seed: int) -> None:
+        self.env_id, self.world = env_id, WORLDS[env_id](count)
+        # One ordinary environment says what the id's own specification and control rate are.
+        self.envs = [make_env(env_id, disable_env_checker=True)]
+        self.discrete = False
+        size = self.world.action_size
+        self.observation_size = self.world.observation_size
+        self.action = Action(kind="continuous", size=size, low=(-1.0,) * size, high=(1.0,) * size, distribution="Gaussian mean")
+        self.world.seed(seed)
+        self._obs = self.world.reset().cpu().numpy()
+        self._returns = np.zeros(count)
+        self._lengths = np.zeros(count, np.int64)
+
+    def __len__(self) -> int:
+        return self.world.num_envs
+
+    def step(self, actions: np.ndarray) -> Step:
+        """actions: float [n, action size]."""
+        given = self.world.step(torch.from_numpy(np.ascontiguousarray(actions, np.float32)))
+        reward = given.reward.cpu().numpy().astype(np.float64)
+        terminated, truncated = given.terminated.cpu().numpy(), given.truncated.cpu().numpy()
+        self._obs = given.obs.cpu().numpy()
+        self._returns += reward
+        self._lengths += 1
+        over = np.flatnonzero(terminated | truncated)
+        finished = [(float(self._returns[index]), int(self._lengths[index])) for index in over]
+        self._returns[over], self._lengths[over] = 0.0, 0
+        seen = given.last.cpu().numpy()
+        last = {int(index): seen[index].copy() for index in over}
+        return Step(self._obs.copy(), reward, terminated, truncated, last, finished)
+
+    def restart(self, indices: np.ndarray) -> None:
+        """Not offered: a world abandons no rows."""
+        raise Unsupported(
+            f"environment {self.env_id!r}", expected="rows that run to their end", found=f"a restart of {len(indices)}"
+        )
+
+    def state(self) -> dict[str, Any]:
+        """The world's own state, and what is counted here."""
+        counted = {"obs": self._obs.copy(), "returns": self._returns.copy(), "lengths": self._lengths.copy()}
+        return {"world": self.world.state()} | counted
+
+    def restore(self, state: dict[str, Any]) -> bool:
+        """Always exact."""
+        self.world.restore(state["world"])
+        self._obs, self._returns, self._lengths = (np.array(state[key]) for key in ("obs", "returns", "lengths"))
+        return True
+
+
+def vector_env(env_id: str, count: int, seed: int) -> VectorEnv:
+    """``count`` copies of an environment that step together: a batched world where there is one, else Gymnasium's."""
+    return WorldVector(env_id, count, seed) if env_id in WORLDS else VectorEnv(env_id, count, seed)
