@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -126,6 +127,33 @@ def test_the_tensors_are_the_simulators_memory() -> None:
     world = WarpWorld("InvertedDoublePendulum-v5", 3, torch.device("cpu"))
     assert world.physics.bodies.qpos.data_ptr() == world.physics._data.qpos.ptr
     assert world.observation_size == 9 and world.action_size == 1 and world.control_hz == pytest.approx(20)
+
+
+@pytest.mark.parametrize("tilt_deg", [5, 25, 35, 80])
+def test_a_capsules_contact_frame_is_mujocos_however_steep_it_stands(tilt_deg: int) -> None:
+    import warp as wp
+
+    from pilotfish.train.warp.frames import align_capsules
+
+    model = mujoco.MjModel.from_xml_string(
+        "<mujoco><worldbody><geom type='plane' size='1 1 1'/>"
+        f"<body euler='{tilt_deg} 20 40'><freejoint/><geom type='capsule' size='0.1 0.3'/></body></worldbody></mujoco>"
+    )
+    data = mujoco.MjData(model)
+    mujoco.mj_forward(model, data)
+    assert data.ncon
+    expected = np.asarray(data.contact[0].frame).reshape(3, 3)
+    fallback = np.array([[0, 0, 1], [0, 1, 0], [-1, 0, 0]], np.float32)
+    contact = SimpleNamespace(
+        geom=wp.array([[0, 1], [1, 1]], dtype=wp.vec2i, device="cpu"),
+        worldid=wp.zeros(2, dtype=int, device="cpu"),
+        frame=wp.array(np.stack([fallback, fallback]), dtype=wp.mat33, device="cpu"),
+    )
+    turned = wp.array(data.geom_xmat.reshape(1, 2, 3, 3).astype(np.float32), dtype=wp.mat33, device="cpu")
+    batch = SimpleNamespace(nacon=wp.array([2], dtype=int, device="cpu"), geom_xmat=turned, contact=contact)
+    align_capsules(SimpleNamespace(geom_type=wp.array(model.geom_type, dtype=int, device="cpu")), batch)
+    np.testing.assert_allclose(contact.frame.numpy()[0], expected, atol=1e-5)
+    np.testing.assert_array_equal(contact.frame.numpy()[1], fallback)  # a capsule on a capsule is none of its business
 
 
 def test_rows_do_not_know_of_each_other() -> None:

@@ -2,7 +2,7 @@
 
 MuJoCo Warp 4.0.0 falls back to a fixed axis where the capsule is steeper than 60 degrees (its ``plane_capsule``); MuJoCo 4.0.0
 projects the axis always (measured: axis (0.105, -0.180, 0.978), tangent (0.503, -0.864, 0)). The friction pyramid is not
-round, so turning the frame changes the force: Ant-v5's ankles felt it, and differed by 10 % in acceleration.
+round, so turning the frame changes the force: Ant-v5's legs felt it, by up to a quarter of the acceleration.
 """
 
 from __future__ import annotations

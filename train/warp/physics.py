@@ -82,6 +82,7 @@ class Physics:
         self._mjw.reset_data(self._model, self._data)
         with self._wp.ScopedCapture(str(self._device)) as capture:
             self._substeps()
+        self._wp.synchronize_device(str(self._device))  # once: from here on all work is in torch's stream
         return capture.graph
 
     def _torch_stream(self) -> Any:
