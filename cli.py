@@ -89,7 +89,7 @@ def run(
 @app.command(epilog=example("pilotfish train HalfCheetah-v5 --algorithm ppo --steps 1000000 -o cheetah.policy"))
 def train(
     env: Annotated[str, typer.Argument(metavar="ENV", help="Gymnasium id.")],
-    algorithm: Annotated[str, typer.Option(help="ppo or sac.")] = "ppo",
+    algorithm: Annotated[str, typer.Option(help="ppo, sac or td3.")] = "ppo",
     steps: Annotated[int | None, typer.Option(min=1, help="Environment steps; default: the algorithm's.")] = None,
     setting: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE of the trainer (TOML value); repeatable.")] = None,
     output: Output = None,

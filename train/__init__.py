@@ -1,17 +1,17 @@
-"""train: environment -> policy (PPO, SAC, distillation)."""
+"""train: environment -> policy (PPO, SAC, TD3, distillation)."""
 
 from __future__ import annotations
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from .config import DistillConfig, PPOConfig, SACConfig, TrainConfig, train_config
+from .config import DistillConfig, PPOConfig, SACConfig, TD3Config, TrainConfig, train_config
 
 if TYPE_CHECKING:
     from .actor import network_layers
     from .run import train
 
-__all__ = ["DistillConfig", "PPOConfig", "SACConfig", "TrainConfig", "network_layers", "train", "train_config"]
+__all__ = ["DistillConfig", "PPOConfig", "SACConfig", "TD3Config", "TrainConfig", "network_layers", "train", "train_config"]
 
 _HEAVY = {"train": ".run", "network_layers": ".actor"}
 """Public names whose modules import torch: loaded on first use, so that settings can be checked without it.

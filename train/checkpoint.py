@@ -19,7 +19,7 @@ import torch
 from .. import sealed
 from ..errors import BadInput
 
-FORMAT = 1
+FORMAT = 2
 _ARRAY = "numpy array as tensor"
 
 

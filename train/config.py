@@ -41,7 +41,7 @@ class _Common:
     normalize_observation: bool = True
     """Running mean and variance of the observation, folded into the policy's contract."""
     eval_every: Annotated[int, Field(ge=0)] = 0
-    """Environment steps between deterministic evaluations; 0: a tenth of ``steps``, at least 25,000 (PPO) or 1,000 (SAC)."""
+    """Environment steps between deterministic evaluations; 0: a tenth of ``steps``, at least 25,000 (PPO) or 1,000 (SAC, TD3)."""
     eval_episodes: Annotated[int, Field(ge=1, le=1000)] = 5
     """Episodes per evaluation, on seeds that training never uses; the best evaluation decides which policy is kept."""
     checkpoint_every_s: Annotated[float, Field(gt=0)] = 60.0
@@ -109,11 +109,9 @@ class PPOConfig(_Common):
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class SACConfig(_Common):
-    """Soft actor-critic with automatic temperature (Haarnoja et al. 2018, arXiv 1812.05905), for vectors as actions."""
+class _OffPolicy(_Common):
+    """What SAC and TD3 share."""
 
-    algorithm: Literal["sac"] = "sac"
-    """Selects this class."""
     activation: ActivationName = "relu"
     """After every hidden layer of the actor."""
     critic_hidden: tuple[Width, ...] = (128, 128)
@@ -129,19 +127,46 @@ class SACConfig(_Common):
     learning_starts: Annotated[int, Field(ge=1)] = 1_000
     """Environment steps with uniformly random actions before the first update."""
     learning_rate: Rate = 1e-3
-    """Adam's step size for actor, critics and temperature."""
+    """Adam's step size for the actor, the critics and SAC's temperature."""
     gamma: Fraction = 0.99
     """Discount."""
     tau: Rate = 0.005
     """Share of the critics that flows into their targets per gradient step."""
-    target_entropy: float | None = None
-    """Entropy that the temperature is tuned to; None: minus the number of action entries."""
     normalize_observation: bool = False
     """Running mean and variance of the observation, folded into the policy's contract."""
 
 
-TrainConfig = Annotated[PPOConfig | SACConfig, Field(discriminator="algorithm")]
-_TRAIN: TypeAdapter[PPOConfig | SACConfig] = TypeAdapter(TrainConfig)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class SACConfig(_OffPolicy):
+    """Soft actor-critic with automatic temperature (Haarnoja et al. 2018, arXiv 1812.05905), for vectors as actions."""
+
+    algorithm: Literal["sac"] = "sac"
+    """Selects this class."""
+    target_entropy: float | None = None
+    """Entropy that the temperature is tuned to; None: minus the number of action entries."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class TD3Config(_OffPolicy):
+    """Twin delayed deep deterministic policy gradient (Fujimoto et al. 2018, arXiv 1802.09477), for vectors as actions.
+
+    The defaults of the three settings of its own are that paper's; all noises are in units of half the action range.
+    """
+
+    algorithm: Literal["td3"] = "td3"
+    """Selects this class."""
+    policy_delay: Annotated[int, Field(ge=1, le=1000)] = 2
+    """The actor and all targets move once in so many updates of the critics."""
+    exploration_noise: Annotated[float, Field(ge=0, le=10)] = 0.1
+    """Standard deviation of the Gaussian noise on actions while collecting."""
+    target_noise: Annotated[float, Field(ge=0, le=10)] = 0.2
+    """Standard deviation of the Gaussian noise on the actions that the target critics judge."""
+    target_noise_clip: Annotated[float, Field(ge=0, le=10)] = 0.5
+    """That noise is cut here."""
+
+
+TrainConfig = Annotated[PPOConfig | SACConfig | TD3Config, Field(discriminator="algorithm")]
+_TRAIN: TypeAdapter[PPOConfig | SACConfig | TD3Config] = TypeAdapter(TrainConfig)
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -174,10 +199,10 @@ class DistillConfig:
     """Everything random follows from it."""
 
 
-def train_config(settings: Mapping[str, Any], where: object = "train") -> PPOConfig | SACConfig:
+def train_config(settings: Mapping[str, Any], where: object = "train") -> PPOConfig | SACConfig | TD3Config:
     """Settings from a job file or the command line -> config; a misspelt or ill-valued one is BadInput naming the near one."""
     table = {"algorithm": "ppo"} | dict(settings)
-    known: dict[str, type[PPOConfig | SACConfig]] = {"ppo": PPOConfig, "sac": SACConfig}
+    known: dict[str, type[PPOConfig | SACConfig | TD3Config]] = {"ppo": PPOConfig, "sac": SACConfig, "td3": TD3Config}
     chosen = known.get(str(table["algorithm"]))
     if chosen is None:
         raise BadInput(where, expected="algorithm = " + " or ".join(map(repr, known)), found=repr(table["algorithm"]))
@@ -200,7 +225,7 @@ def _explain(where: object, error: ValidationError, fields: list[str]) -> BadInp
 
     first = error.errors()[0]
     name = str(first["loc"][-1]) if first["loc"] else ""
-    path = ".".join(str(part) for part in first["loc"] if part not in ("ppo", "sac"))
+    path = ".".join(str(part) for part in first["loc"] if part not in ("ppo", "sac", "td3"))
     if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         near = difflib.get_close_matches(name, fields, n=1, cutoff=0.5)
         repair = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(sorted(fields))}"

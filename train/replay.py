@@ -1,4 +1,4 @@
-"""The replay buffer: preallocated tensors, filled in a circle."""
+"""The replay buffer: one packed matrix of transitions, filled in a circle; a minibatch is one gather of its rows."""
 
 from __future__ import annotations
 
@@ -10,34 +10,40 @@ from torch import Tensor
 
 
 class Replay:
-    """Transitions on ``device``: obs and following [N, observation size], action [N, action size], reward and going [N]."""
+    """Transitions on ``device`` as rows float32 [N, 2 * observation size + action size + 2].
+
+    A row is obs, action, following, reward, going: what a critic reads (obs, action) lies together.
+    """
 
     def __init__(self, capacity: int, obs_size: int, action_size: int, device: torch.device) -> None:
         self.capacity, self.device = capacity, device
+        self.obs_size, self.action_size = obs_size, action_size
         self.filled = self._next = 0
-        shapes = ((obs_size,), (obs_size,), (action_size,), (), ())
-        self._columns = tuple(torch.zeros((capacity, *shape), device=device) for shape in shapes)
+        self._rows = torch.zeros((capacity, 2 * obs_size + action_size + 2), device=device)
+        self._batch = torch.empty((0, self._rows.shape[1]), device=device)
 
     def add(self, obs: np.ndarray, following: np.ndarray, action: np.ndarray, reward: np.ndarray, going: np.ndarray) -> None:
         """n transitions; ``going`` is 0 where the episode terminated (not where it was merely cut), else 1."""
-        count = len(obs)
-        rows = torch.arange(self._next, self._next + count, device=self.device) % self.capacity
-        for column, values in zip(self._columns, (obs, following, action, reward, going), strict=True):
-            column[rows] = torch.from_numpy(np.asarray(values, np.float32)).to(self.device)
+        columns = (obs, action, following, reward[:, None], going[:, None])
+        packed = torch.from_numpy(np.concatenate(columns, axis=1, dtype=np.float32, casting="unsafe"))
+        count, room = len(packed), self.capacity - self._next
+        self._rows[self._next : self._next + count] = packed[:room]
+        if count > room:
+            self._rows[: count - room] = packed[room:]
         self._next = (self._next + count) % self.capacity
         self.filled = min(self.filled + count, self.capacity)
 
-    def sample(self, rows: np.ndarray) -> tuple[Tensor, ...]:
-        """The transitions of these row numbers, int64 [B]."""
-        index = torch.from_numpy(rows).to(self.device)
-        return tuple(column.index_select(0, index) for column in self._columns)
+    def sample(self, rows: np.ndarray) -> Tensor:
+        """The transitions of these row numbers, int64 [B] -> [B, row width]; the next call overwrites what this one gave."""
+        if len(self._batch) != len(rows):
+            self._batch = torch.empty((len(rows), self._rows.shape[1]), device=self.device)
+        return torch.index_select(self._rows, 0, torch.from_numpy(rows).to(self.device), out=self._batch)
 
     def state(self) -> dict[str, Any]:
         """Plain data for a checkpoint: the filled part only."""
-        return {"columns": [column[: self.filled].cpu().clone() for column in self._columns], "next": self._next}
+        return {"rows": self._rows[: self.filled].cpu().clone(), "next": self._next}
 
     def restore(self, state: dict[str, Any]) -> None:
         """The inverse of :meth:`state`."""
-        self.filled, self._next = len(state["columns"][0]), int(state["next"])
-        for column, stored in zip(self._columns, state["columns"], strict=True):
-            column[: self.filled] = stored.to(self.device)
+        self.filled, self._next = len(state["rows"]), int(state["next"])
+        self._rows[: self.filled] = state["rows"].to(self.device)

@@ -22,7 +22,7 @@ from ..policy.environment import control_hz
 from ..policy.layers import Layers, Weights
 from ..policy.record import record_golden
 from .checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
-from .config import PPOConfig, SACConfig
+from .config import PPOConfig, SACConfig, TD3Config
 from .device import one_thread, resolve_device
 from .environments import VectorEnv
 from .evaluation import ClosedLoop, held_out_seeds
@@ -30,6 +30,7 @@ from .interrupt import Interrupt
 from .ppo import PPO
 from .progress import Bar, Scalars
 from .sac import SAC
+from .td3 import TD3
 from .worlds.vector import vector_env
 
 
@@ -52,11 +53,16 @@ class Learner(Protocol):
         """The inverse of ``state``; False if it could not be exact."""
 
 
-ALGORITHMS: dict[str, Callable[[Any, VectorEnv, torch.device], Learner]] = {"ppo": PPO, "sac": SAC}
+ALGORITHMS: dict[str, Callable[[Any, VectorEnv, torch.device], Learner]] = {"ppo": PPO, "sac": SAC, "td3": TD3}
 
 
 def train(
-    config: PPOConfig | SACConfig, run_folder: Path, *, device: str = "auto", progress: bool = True, resume: bool = True
+    config: PPOConfig | SACConfig | TD3Config,
+    run_folder: Path,
+    *,
+    device: str = "auto",
+    progress: bool = True,
+    resume: bool = True,
 ) -> Policy:
     """Train as ``config`` says and return the policy with its contract, provenance and golden rollout.
 
@@ -81,7 +87,13 @@ class _Run:
     """One training from here to the end: the learner, and what is known about its policies so far."""
 
     def __init__(
-        self, config: PPOConfig | SACConfig, folder: Path, envs: VectorEnv, device: torch.device, progress: bool, resume: bool
+        self,
+        config: PPOConfig | SACConfig | TD3Config,
+        folder: Path,
+        envs: VectorEnv,
+        device: torch.device,
+        progress: bool,
+        resume: bool,
     ) -> None:
         self.config, self.folder, self.envs, self.progress = config, folder, envs, progress
         self.learner = ALGORITHMS[config.algorithm](config, envs, device)

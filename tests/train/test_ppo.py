@@ -79,7 +79,7 @@ def test_the_log_probability_is_the_gaussians() -> None:
     ("settings", "says"),
     [
         ({"env": "CartPole-v1", "learning_rat": 1e-3}, "Did you mean 'learning_rate'"),
-        ({"env": "CartPole-v1", "algorithm": "ddpg"}, "'ppo' or 'sac'"),
+        ({"env": "CartPole-v1", "algorithm": "ddpg"}, "'ppo' or 'sac' or 'td3'"),
         ({"env": "CartPole-v1", "gamma": 1.5}, "train.gamma: expected Input should be less than or equal to 1"),
         ({"env": "CartPole-v1", "minibatch_size": 4096}, "larger than a rollout"),
         ({}, "the setting 'env'"),

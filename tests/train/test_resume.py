@@ -12,10 +12,11 @@ pytest.importorskip("mujoco", reason="mujoco is not installed")
 
 from pilotfish.errors import BadInput, MissingTool
 from pilotfish.policy import Policy
-from pilotfish.train import PPOConfig, SACConfig, train
+from pilotfish.train import PPOConfig, SACConfig, TD3Config, train
 from pilotfish.train.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
 from pilotfish.train.ppo import PPO
 from pilotfish.train.sac import SAC
+from pilotfish.train.td3 import TD3
 
 CONFIGS = {
     "ppo": PPOConfig(env="HalfCheetah-v5", steps=1536, n_envs=4, rollout_steps=64, minibatch_size=64, epochs=2, hidden=(8,)),
@@ -23,6 +24,10 @@ CONFIGS = {
     "sac": SACConfig(
         env="InvertedPendulum-v5", steps=480, learning_starts=100, batch_size=32, critic_hidden=(16,), hidden=(8,), n_envs=2,
         normalize_observation=True, updates_per_step=0.5,
+    ),
+    "td3": TD3Config(
+        env="InvertedPendulum-v5", steps=480, learning_starts=100, batch_size=32, critic_hidden=(16,), hidden=(8,),
+        updates_per_step=0.7, layer_norm=True,
     ),
 }  # fmt: skip
 
@@ -32,7 +37,7 @@ def test_a_resumed_run_equals_a_straight_one_bit_by_bit(which: str, tmp_path: Pa
     config = CONFIGS[which]
     straight = train(config, tmp_path / "straight", device="cpu", progress=False)
 
-    kind = SAC if which == "sac" else PPO
+    kind = {"sac": SAC, "td3": TD3}.get(which, PPO)
     whole = kind.iterate
 
     def interrupted(self):

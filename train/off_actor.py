@@ -1,0 +1,78 @@
+"""The actor of an off-policy learner: by hand where its layers allow it, through autograd otherwise."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..policy.layers import Activation, Layers, Linear, Weights
+from ..policy.network import Network
+from .actor import initialize
+from .stacked import STACKABLE, Flat, Stack
+
+
+class Actor:
+    """x [n, in] -> y [n, out], parameters and gradient in ``flat``. This one takes any layers, through autograd."""
+
+    def __init__(self, layers: Layers, generator: torch.Generator, device: torch.device) -> None:
+        self.network = initialize(Network(layers), generator).to(device)
+        parameters = list(self.network.parameters())
+        self.flat = Flat([tuple(p.shape) for p in parameters], device)
+        for parameter, value, gradient in zip(parameters, self.flat.values, self.flat.gradients, strict=True):
+            value.copy_(parameter.detach())
+            parameter.data, parameter.grad = value, gradient
+        self._y = torch.empty(0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """y, remembering what :meth:`backward` needs; the next call may overwrite it."""
+        with torch.enable_grad():
+            self._y = self.network(x)[0]
+        return self._y.detach()
+
+    def backward(self, dy: Tensor, first: int = 0) -> None:
+        """Fill ``flat.gradient`` from dy [n, out], the loss's gradient by the rows of y from ``first`` on."""
+        self.flat.gradient.zero_()
+        with torch.enable_grad():
+            self._y[first:].backward(dy)
+
+    def weights(self) -> Weights:
+        """Bundle tensors."""
+        return self.network.to_weights()
+
+
+class PlainActor:
+    """The same for linear layers with one kind of activation between them, by hand."""
+
+    def __init__(self, layers: Layers, generator: torch.Generator, device: torch.device) -> None:
+        linear = [layer for layer in layers if isinstance(layer, Linear)]
+        functions = [layer.function for layer in layers if isinstance(layer, Activation)]
+        sizes = (linear[0].in_size, *(layer.out_size for layer in linear))
+        self.stack = Stack(1, sizes, functions[0] if functions else "relu", device)
+        self.flat, self.names = self.stack.flat, [layer.name for layer in linear]
+        first = initialize(Network(layers), generator).to_weights()
+        for name, weight, bias in zip(self.names, self.stack.weights, self.stack.biases, strict=True):
+            weight[0] = torch.from_numpy(first[f"{name}.weight"]).T
+            bias[0, 0] = torch.from_numpy(first[f"{name}.bias"])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """y, remembering what :meth:`backward` needs; the next call for as many rows overwrites it."""
+        return self.stack.forward(x)[0]
+
+    def backward(self, dy: Tensor, first: int = 0) -> None:
+        """Fill ``flat.gradient`` from dy [n, out], the loss's gradient by the rows of y from ``first`` on."""
+        self.stack.backward(dy[None], first)
+
+    def weights(self) -> Weights:
+        """Bundle tensors."""
+        weights: Weights = {}
+        for name, weight, bias in zip(self.names, self.stack.weights, self.stack.biases, strict=True):
+            weights[f"{name}.weight"] = weight[0].T.contiguous().cpu().numpy().copy()
+            weights[f"{name}.bias"] = bias[0, 0].cpu().numpy().copy()
+        return weights
+
+
+def make_actor(layers: Layers, generator: torch.Generator, device: torch.device) -> Actor | PlainActor:
+    """By hand if every layer is linear or one of the activations of :data:`~pilotfish.train.stacked.STACKABLE`."""
+    plain = all(isinstance(layer, Linear) or (isinstance(layer, Activation) and layer.function in STACKABLE) for layer in layers)
+    with torch.random.fork_rng(devices=[]):
+        return (PlainActor if plain else Actor)(layers, generator, device)

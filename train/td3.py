@@ -1,0 +1,76 @@
+"""TD3: a deterministic actor, two critics, smoothed target actions, a delayed actor; every gradient by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .actor import network_layers
+from .config import TD3Config
+from .environments import VectorEnv
+from .off_actor import make_actor
+from .off_policy import OffPolicy
+
+
+class TD3(OffPolicy):
+    """Fujimoto et al. 2018, arXiv 1802.09477."""
+
+    name = "TD3"
+    distribution = "deterministic"
+
+    def __init__(self, config: TD3Config, envs: VectorEnv, device: torch.device) -> None:
+        super().__init__(config, envs, device)
+        self.config = config
+        shape = (self.sizes[0], config.hidden, config.activation, config.layer_norm, self.sizes[1])
+        self.target_actor = make_actor(network_layers(*shape), torch.Generator(), device)
+        self.target_actor.flat.value.copy_(self.actor.flat.value)
+        self.followers["target_actor"] = (self.target_actor.flat.value, self.actor.flat.value)
+        self.updates = 0
+
+    def act(self, obs: Tensor) -> Tensor:
+        """The actor's action with exploration noise."""
+        action = torch.tanh(self.actor.forward(obs))
+        noise = torch.randn(action.shape, generator=self.noise, device=self.device)
+        return action.add_(noise, alpha=self.config.exploration_noise).clamp_(-1, 1)
+
+    def target_action(self, following: Tensor) -> Tensor:
+        """The target actor's action with clipped noise, so that a critic's narrow peak is not believed, [B, actions]."""
+        action = torch.tanh(self.target_actor.forward(following))
+        noise = torch.randn(action.shape, generator=self.noise, device=self.device).mul_(self.config.target_noise)
+        limit = self.config.target_noise_clip
+        return action.add_(noise.clamp_(-limit, limit)).clamp_(-1, 1)
+
+    def update(self, batch: Tensor, log: bool) -> dict[str, Tensor]:
+        """One gradient step of the critics; every ``policy_delay`` updates the actor steps and the targets follow."""
+        following = self.following_of(batch)
+        value = self.targets.forward(self.pair(following, self.target_action(following))).amin(0)[:, 0]
+        difference, q = self.fit_critics(batch, value)
+        scalars = {"loss/critic": difference.square().mean(1).sum(), "td3/q": q.mean()} if log else {}
+        self.updates += 1
+        if self.updates % self.config.policy_delay == 0:
+            obs = self.obs_of(batch)
+            action = torch.tanh(self.actor.forward(obs))
+            dq = self.first_critic_slope(self.pair(obs, action))
+            self.actor.backward(dq.mul_(1 - action * action).mul_(-1 / len(batch)))
+            self.optimizers["actor"].step()
+            self.follow()
+        return scalars
+
+    def first_critic_slope(self, pair: Tensor) -> Tensor:
+        """dQ1/da of each row of obs and action, [B, actions]."""
+        first = self.critics.only(0)
+        q = first.forward(pair)
+        dq = first.backward(torch.ones_like(q), columns=self.sizes[1])
+        assert dq is not None
+        return dq
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the next iteration depends on."""
+        return super().state() | {"updates": self.updates}
+
+    def restore(self, state: dict[str, Any]) -> bool:
+        """The inverse of :meth:`state`; False if the environments could not be brought back exactly."""
+        self.updates = int(state["updates"])
+        return super().restore(state)
