@@ -19,7 +19,8 @@ def test_a_job_is_valid(path: Path) -> None:
     job = load_job(path)
     if job.train is not None:
         train_config(job.train)
-    parse_recipe(list(job.compress), path)
+    if job.compress:
+        parse_recipe(list(job.compress), path)
     for item in job.export:
         assert item.backend in load_target(item.target).backends
 

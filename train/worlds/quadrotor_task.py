@@ -58,9 +58,9 @@ class QuadrotorTask:
     """Standard deviations of position (m), rotation matrix, velocity (m/s) and body rate (rad/s) as seen."""
 
     max_error_m: float = 1.0
-    """An episode terminates farther from the target than this along an axis,"""
+    """An episode terminates farther from the target than this along an axis (RLtools' default),"""
     max_rate_rad_s: float = 35.0
-    """or turning faster than this (both RLtools' default)."""
+    """or turning faster than this (the same)."""
 
     alive: float = 1.5
     """Reward of a step before costs."""
