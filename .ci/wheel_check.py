@@ -1,7 +1,7 @@
 """Build the wheel, then use it the way strangers do: in clean environments, without the checkout.
 
 1. Without torch: install the wheel with the ort extra alone, import the runtime, run and verify an artifact.
-2. With all extras: import every module that the wheel holds.
+2. With all extras, and Warp, whose kernels need it at import: import every module that the wheel holds.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def main() -> None:
         run(light, "-m", "pilotfish.cli", "verify", artifact_path)
         run(light, "-m", "pilotfish.cli", "bench", artifact_path, "--calls", "200", "--paced-seconds", "0.2")
         run(light, "-m", "pilotfish.cli", "doctor")
-        full = fresh(work / "full", f"{wheel}[all]")
+        full = fresh(work / "full", f"{wheel}[all,warp]")
         run(full, "-c", IMPORT_ALL, *modules)
         run(full, "-m", "pilotfish.cli", "verify", artifact_path)
         print("wheel: good")
