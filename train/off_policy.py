@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 import numpy as np
@@ -25,7 +26,7 @@ STEPS_PER_ITERATION = 16
 """Environment steps between two rounds of updates: few enough to stay on-policy, enough to amortize the loop."""
 
 
-class OffPolicy:
+class OffPolicy(ABC):
     """One learner: :meth:`iterate` takes a few environment steps and as many gradient steps as the settings say.
 
     A subclass says how many outputs the actor has per action entry, how it acts, and what one update does.
@@ -72,13 +73,13 @@ class OffPolicy:
         self._owed = 0.0
         self._pair = torch.empty((self.batch_size, size + actions), device=device)
 
+    @abstractmethod
     def act(self, obs: Tensor) -> Tensor:
         """Actions in (-1, 1) [n, actions] to explore with, at normalized obs [n, size]."""
-        raise NotImplementedError
 
+    @abstractmethod
     def update(self, batch: Tensor, log: bool) -> dict[str, Tensor]:
         """One gradient step on ``batch`` (rows of the replay buffer, normalized) -> scalars to plot, where ``log``."""
-        raise NotImplementedError
 
     @torch.no_grad()
     def iterate(self) -> tuple[list[tuple[float, int]], dict[str, float]]:

@@ -47,7 +47,7 @@ def _readme(policy: Policy, model: onnx.ModelProto) -> str:
 def build(policy: Policy, model: onnx.ModelProto, target: Target, folder: Path) -> dict[str, Any]:
     """Write policy.onnx into ``folder`` and return the manifest fields; the file runs on any machine.
 
-    optimized.onnx is made for the provider "cpu": it opens in a tenth of the time, and only the very ONNX Runtime that
+    optimized.onnx is made for the provider "cpu": it opens several times as fast, and only the very ONNX Runtime that
     wrote it (``tools["onnxruntime"]``) gets it.
     """
     onnx = require("onnx", "export")

@@ -9,6 +9,7 @@ import numpy as np
 from ..graph import Kind
 from ..machine import Machine
 from ..staircase import Grid, Staircase
+from .matrix import Matrix
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class FixedPoint:
 
 
 @dataclass(frozen=True)
-class IntegerLayer:
+class IntegerLayer(Matrix):
     """z[o] = bias[o] + scale[o] * sum_i weight[o][i] * x[i] for stored integers x; then float z, or integers y on ``grid``."""
 
     name: str
@@ -82,26 +83,6 @@ class IntegerLayer:
     """Without ``fixed``: the ONNX operator of the activation before the grid, if any (kernels.int8_vector.FUNCTIONS)."""
     limits: tuple[int, int] = (0, 0)
     """Without stairs: smallest and largest q, where a ReLU or Clip narrows the grid."""
-
-    @property
-    def rows(self) -> int:
-        """Outputs."""
-        return int(self.weight.shape[0])
-
-    @property
-    def columns(self) -> int:
-        """Inputs."""
-        return int(self.weight.shape[1])
-
-    @property
-    def live(self) -> int:
-        """Weights that are not zero."""
-        return int(np.count_nonzero(self.weight))
-
-    @property
-    def density(self) -> float:
-        """Share of weights that are not zero."""
-        return self.live / self.weight.size
 
     @property
     def largest_sum(self) -> np.ndarray:

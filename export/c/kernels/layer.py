@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..graph import Node
+from .matrix import Matrix
 
 
 @dataclass(frozen=True)
-class DenseLayer:
+class DenseLayer(Matrix):
     """y[o] = f(bias[o] + scale[o] * sum_i weight[o][i] * x[i])"""
 
     name: str
@@ -23,23 +24,3 @@ class DenseLayer:
     """float32 [out]."""
     activation: Node | None = None
     """A fused elementwise node f with one input; None: identity."""
-
-    @property
-    def rows(self) -> int:
-        """Outputs."""
-        return int(self.weight.shape[0])
-
-    @property
-    def columns(self) -> int:
-        """Inputs."""
-        return int(self.weight.shape[1])
-
-    @property
-    def live(self) -> int:
-        """Weights that are not zero."""
-        return int(np.count_nonzero(self.weight))
-
-    @property
-    def density(self) -> float:
-        """Share of weights that are not zero."""
-        return self.live / self.weight.size if self.weight.size else 0.0
