@@ -14,8 +14,8 @@ from .stacked import STACKABLE, Flat, Stack
 class Actor:
     """x [n, in] -> y [n, out], parameters and gradient in ``flat``. This one takes any layers, through autograd."""
 
-    def __init__(self, layers: Layers, generator: torch.Generator, device: torch.device) -> None:
-        self.network = initialize(Network(layers), generator).to(device)
+    def __init__(self, layers: Layers, generator: torch.Generator, device: torch.device, out_gain: float = 0.01) -> None:
+        self.network = initialize(Network(layers), generator, out_gain).to(device)
         parameters = list(self.network.parameters())
         self.flat = Flat([tuple(p.shape) for p in parameters], device)
         for parameter, value, gradient in zip(parameters, self.flat.values, self.flat.gradients, strict=True):
@@ -43,13 +43,13 @@ class Actor:
 class PlainActor:
     """The same for linear layers with one kind of activation between them, by hand."""
 
-    def __init__(self, layers: Layers, generator: torch.Generator, device: torch.device) -> None:
+    def __init__(self, layers: Layers, generator: torch.Generator, device: torch.device, out_gain: float = 0.01) -> None:
         linear = [layer for layer in layers if isinstance(layer, Linear)]
         functions = [layer.function for layer in layers if isinstance(layer, Activation)]
         sizes = (linear[0].in_size, *(layer.out_size for layer in linear))
         self.stack = Stack(1, sizes, functions[0] if functions else "relu", device)
         self.flat, self.names = self.stack.flat, [layer.name for layer in linear]
-        first = initialize(Network(layers), generator).to_weights()
+        first = initialize(Network(layers), generator, out_gain).to_weights()
         for name, weight, bias in zip(self.names, self.stack.weights, self.stack.biases, strict=True):
             weight[0] = torch.from_numpy(first[f"{name}.weight"]).T
             bias[0, 0] = torch.from_numpy(first[f"{name}.bias"])
@@ -71,8 +71,8 @@ class PlainActor:
         return weights
 
 
-def make_actor(layers: Layers, generator: torch.Generator, device: torch.device) -> Actor | PlainActor:
+def make_actor(layers: Layers, generator: torch.Generator, device: torch.device, out_gain: float = 0.01) -> Actor | PlainActor:
     """By hand if every layer is linear or one of the activations of :data:`~pilotfish.train.stacked.STACKABLE`."""
     plain = all(isinstance(layer, Linear) or (isinstance(layer, Activation) and layer.function in STACKABLE) for layer in layers)
     with torch.random.fork_rng(devices=[]):
-        return (PlainActor if plain else Actor)(layers, generator, device)
+        return (PlainActor if plain else Actor)(layers, generator, device, out_gain)
