@@ -30,6 +30,7 @@ from .interrupt import Interrupt
 from .ppo import PPO
 from .progress import Bar, Scalars
 from .sac import SAC
+from .solitude import alone
 from .td3 import TD3
 from .worlds.vector import vector_env
 
@@ -67,15 +68,16 @@ def train(
     """Train as ``config`` says and return the policy with its contract, provenance and golden rollout.
 
     ``run_folder`` takes the checkpoint and the TensorBoard files. A checkpoint of the same settings there is continued
-    (``resume``); Ctrl-C writes one and raises KeyboardInterrupt. The last policy is returned, unless an earlier one did
-    better in the evaluation (mean over ``eval_episodes`` fixed episodes that training never sees): then that one.
+    (``resume``); Ctrl-C writes one and raises KeyboardInterrupt, and kill -9 loses ``checkpoint_every_s`` of work at most.
+    The last policy is returned, unless an earlier one did better in the evaluation (mean over ``eval_episodes`` fixed
+    episodes that training never sees): then that one.
     Raises MissingTool for a CUDA device that is not there, BadInput for settings or environments that cannot work.
     """
     where = resolve_device(device)
     folder = Path(run_folder)
     if folder.exists() and not folder.is_dir():
         raise BadInput(folder, expected="a folder for the run", found="a file", repair="Choose another output")
-    with one_thread():
+    with alone(checkpoint_path(folder, config.digest)), one_thread():
         envs = vector_env(config.env, config.n_envs, config.seed)
         try:
             return _Run(config, folder, envs, where, progress, resume).to_end()
