@@ -91,6 +91,7 @@ def train(
     env: Annotated[str, typer.Argument(metavar="ENV", help="Gymnasium id.")],
     algorithm: Annotated[str, typer.Option(help="ppo, sac or td3.")] = "ppo",
     steps: Annotated[int | None, typer.Option(min=1, help="Environment steps; default: the algorithm's.")] = None,
+    stop_at_return: Annotated[float | None, typer.Option(help="End early at an evaluation with this mean return.")] = None,
     setting: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE of the trainer (TOML value); repeatable.")] = None,
     output: Output = None,
     run_folder: Annotated[Path | None, typer.Option(help="Checkpoints and TensorBoard scalars; default: runs/train-ENV.")] = None,
@@ -106,6 +107,8 @@ def train(
     settings: dict[str, Any] = {"env": env, "algorithm": algorithm, "seed": seed} | terminal.key_values(setting or [])
     if steps is not None:
         settings["steps"] = steps
+    if stop_at_return is not None:
+        settings["stop_at_return"] = stop_at_return
     config = train_config(settings, "train")
     folder = run_folder or Path("runs") / f"train-{env}-{algorithm}-{seed}"
     policy = train_policy(config, folder, device=device, progress=terminal.interactive())

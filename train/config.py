@@ -20,6 +20,10 @@ Rate = Annotated[float, Field(gt=0, le=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
+_SHAPELESS = ("checkpoint_every_s", "stop_at_return")
+"""Settings that change where a run is saved or ends, never a number on its way: a checkpoint is continued across them."""
+
+
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class _Common:
     """What every trainer from an environment needs to know."""
@@ -42,6 +46,9 @@ class _Common:
     """Running mean and variance of the observation, folded into the policy's contract."""
     eval_every: Annotated[int, Field(ge=0)] = 0
     """Environment steps between deterministic evaluations; 0: a tenth of ``steps``, at least 25,000 (PPO) or 1,000 (SAC, TD3)."""
+    stop_at_return: float | None = None
+    """The training ends early at the first evaluation (every ``eval_every`` steps) with this mean return; None: never. The
+    policy's notes then give its mean return on as many other episodes, since the evaluation that was waited for is biased."""
     eval_episodes: Annotated[int, Field(ge=1, le=1000)] = 5
     """Episodes per evaluation, on seeds that training never uses; the best evaluation decides which policy is kept."""
     checkpoint_every_s: Annotated[float, Field(gt=0)] = 60.0
@@ -57,7 +64,8 @@ class _Common:
     def digest(self) -> str:
         """sha256 of every setting that shapes the run; a checkpoint continues only a run of the same digest."""
         settings: dict[str, Any] = TypeAdapter(type(self)).dump_python(self, mode="json")  # type: ignore[arg-type]
-        settings.pop("checkpoint_every_s")
+        for name in _SHAPELESS:
+            settings.pop(name)
         return sealed.sha256_bytes(sealed.canonical_json(settings).encode())
 
 

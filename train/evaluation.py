@@ -13,9 +13,9 @@ from ..policy.environment import check_env, make_env
 from ..policy.network import TorchPolicy
 
 
-def held_out_seeds(seed: int, count: int) -> list[int]:
-    """Seeds for evaluation, from a stream that no training environment draws from."""
-    return [int(s) for s in np.random.SeedSequence([seed, 0xE7A1]).generate_state(count, np.uint32) >> 1]
+def held_out_seeds(seed: int, count: int, stream: int = 0xE7A1) -> list[int]:
+    """Seeds for evaluation, from a stream that no training environment draws from; another ``stream`` has other seeds."""
+    return [int(s) for s in np.random.SeedSequence([seed, stream]).generate_state(count, np.uint32) >> 1]
 
 
 class ClosedLoop:
@@ -26,13 +26,17 @@ class ClosedLoop:
         self.seeds, self.max_steps = seeds, max_steps
 
     @torch.no_grad()
-    def returns(self, policy: Policy) -> np.ndarray:
-        """Undiscounted return of each episode, float64 [len(seeds)]; an episode without end is cut at ``max_steps``."""
+    def returns(self, policy: Policy, seeds: list[int] | None = None) -> np.ndarray:
+        """Undiscounted return of each episode, float64 [len(seeds)]; an episode without end is cut at ``max_steps``.
+
+        ``seeds``: as many others, for this once.
+        """
+        seeds = self.seeds if seeds is None else seeds
         check_env(policy.contract, self.envs[0])
         network = TorchPolicy(policy).eval()
         space = self.envs[0].action_space
         start = int(getattr(space, "start", 0))
-        obs = np.stack([np.asarray(env.reset(seed=seed)[0], np.float32) for env, seed in zip(self.envs, self.seeds, strict=True)])
+        obs = np.stack([np.asarray(env.reset(seed=seed)[0], np.float32) for env, seed in zip(self.envs, seeds, strict=True)])
         alive = np.arange(len(self.envs))
         state = network.network.initial_state(len(alive))
         total = np.zeros(len(self.envs))

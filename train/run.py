@@ -34,6 +34,9 @@ from .solitude import alone
 from .td3 import TD3
 from .worlds.vector import vector_env
 
+_AFTERWARDS = 0xE7A2
+"""The stream of seeds that judge a policy whose training was stopped because of its evaluation."""
+
 
 class Learner(Protocol):
     """What an algorithm must offer; a new one is a file with such a class and a line in :data:`ALGORITHMS`."""
@@ -70,7 +73,8 @@ def train(
     ``run_folder`` takes the checkpoint and the TensorBoard files. A checkpoint of the same settings there is continued
     (``resume``); Ctrl-C writes one and raises KeyboardInterrupt, and kill -9 loses ``checkpoint_every_s`` of work at most.
     The last policy is returned, unless an earlier one did better in the evaluation (mean over ``eval_episodes`` fixed
-    episodes that training never sees): then that one.
+    episodes that training never sees): then that one. A run that ``stop_at_return`` ended goes on from where it was once
+    that setting is raised or lifted.
     Raises MissingTool for a CUDA device that is not there, BadInput for settings or environments that cannot work.
     """
     where = resolve_device(device)
@@ -106,11 +110,17 @@ class _Run:
         self.notes: list[str] = []
         self.spent_s = 0.0
         self.resumed_at: int | None = None
+        self.verdict = ""
         if resume and (state := load_checkpoint(self.path, config.digest)) is not None:
             self._restore(state)
 
+    @property
+    def _good_enough(self) -> bool:
+        aim = self.config.stop_at_return
+        return aim is not None and self.best is not None and self.best["return"] >= aim
+
     def to_end(self) -> Policy:
-        """Iterate until the steps are spent, evaluating and saving on the way."""
+        """Iterate until the steps are spent or the policy is good enough, evaluating and saving on the way."""
         learner, config = self.learner, self.config
         title = f"{learner.name} {config.env}"
         with ExitStack() as stack:
@@ -126,7 +136,7 @@ class _Run:
                 bar.say('no TensorBoard scalars: run pip install "pilotfish[train]" to have them')
             began, saved = time.monotonic() - self.spent_s, time.monotonic()
             first, since = learner.steps, time.monotonic()
-            while learner.steps < config.steps:
+            while learner.steps < config.steps and not self._good_enough:
                 before = learner.steps
                 finished, values = learner.iterate()
                 self.recent.extend(total for total, _ in finished)
@@ -152,13 +162,16 @@ class _Run:
                 self._save()
             if interrupt.asked:
                 interrupt.stop("stopped after the last step; the same command finishes the policy")
+            if self._good_enough:
+                self._judge_afterwards(judge)
             bar.say(self._summary(title))
         return self._finish()
 
     def _summary(self, title: str) -> str:
         assert self.best is not None  # the last step is always evaluated
         kept = "" if self.best["steps"] == self.learner.steps else f" (kept from step {self.best['steps']:,})"
-        return f"{title}: return {self.best['return']:,.1f}{kept}, {self.learner.steps:,} steps in {self.spent_s:,.0f} s"
+        spent = f"{self.learner.steps:,} steps in {self.spent_s:,.0f} s"
+        return f"{title}: return {self.best['return']:,.1f}{kept}, {spent}{self.verdict}"
 
     def _policy(self, layers: Layers, weights: Weights, normalizer: Normalizer | None, action: Action, steps: int) -> Policy:
         """The bundle of these parts, with everything that its user must know."""
@@ -196,14 +209,31 @@ class _Run:
             self.best = {"return": mean, "steps": self.learner.steps, "weights": weights, "moments": moments}
         return mean
 
+    def _judge_afterwards(self, judge: ClosedLoop) -> None:
+        """The evaluation that ended the run was waited for, so it flatters: the kept policy is flown on other seeds."""
+        config, best = self.config, self.best
+        assert best is not None
+        episodes = config.eval_episodes
+        returns = judge.returns(self._kept(), held_out_seeds(config.seed, episodes, _AFTERWARDS))
+        self.verdict = f"; on {episodes} other episodes {returns.mean():,.1f}"
+        self.notes.append(
+            f"training stopped after {self.learner.steps} of {config.steps} steps: an evaluation with a mean return of "
+            f"{best['return']:.6g} over {episodes} episodes reached stop_at_return = {config.stop_at_return:g}; on {episodes} "
+            f"episodes with other seeds the policy returns {returns.mean():.6g} on average"
+        )
+
     def _finish(self) -> Policy:
+        policy = self._kept()
+        return policy.replace(golden=record_golden(policy, self.config.env, seed=self.config.seed))
+
+    def _kept(self) -> Policy:
+        """The policy of the best evaluation."""
         assert self.best is not None  # the last step is always evaluated
         layers, _, normalizer, action = self.learner.policy_parts()
         if normalizer is not None:
             mean, variance = (tuple(array.tolist()) for array in self.best["moments"])
             normalizer = Normalizer(mean, variance, normalizer.epsilon, normalizer.epsilon_inside_sqrt, normalizer.clip)
-        policy = self._policy(layers, self.best["weights"], normalizer, action, int(self.best["steps"]))
-        return policy.replace(golden=record_golden(policy, self.config.env, seed=self.config.seed))
+        return self._policy(layers, self.best["weights"], normalizer, action, int(self.best["steps"]))
 
     def _save(self) -> None:
         state = {
