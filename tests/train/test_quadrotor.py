@@ -14,7 +14,7 @@ import torch
 from pilotfish.errors import BadInput, Unsupported
 from pilotfish.policy.environment import control_hz, make_env
 from pilotfish.train.worlds.crazyflie import BITCRAZE_THRUST, CRAZYFLIE, GRAVITY_M_S2
-from pilotfish.train.worlds.flight import Body, Flight, Physics, rotation
+from pilotfish.train.worlds.flight import POSITION, QUATERNION, RATE, RPM, VELOCITY, Flight, Physics
 from pilotfish.train.worlds.quadrotor import Quadrotor
 from pilotfish.train.worlds.quadrotor_task import QuadrotorTask
 from pilotfish.train.worlds.vector import WORLDS, vector_env
@@ -27,7 +27,7 @@ NOMINAL = QuadrotorTask(
     push_weights=0,
     push_torque_nm=0,
     noise=(0, 0, 0, 0),
-    delay_steps=(0, 0),
+    delay_s=(0, 0),
 )
 
 
@@ -36,21 +36,22 @@ def flight(dt_s: float = 0.01, dtype: torch.dtype = torch.float64) -> Flight:
 
 
 def nominal(n: int = 1, dtype: torch.dtype = torch.float64) -> Physics:
-    one, none = torch.ones(n, 1, dtype=dtype), torch.zeros(n, 3, dtype=dtype)
-    inertia = torch.tensor(CRAZYFLIE.inertia_kg_m2, dtype=dtype).expand(n, 3)
+    one, none = torch.ones(1, n, dtype=dtype), torch.zeros(3, n, dtype=dtype)
+    inertia = torch.tensor(CRAZYFLIE.inertia_kg_m2, dtype=dtype)[:, None].expand(3, n)
     return Physics(CRAZYFLIE.mass_kg * one, inertia, one, one, none, none)
 
 
-def body(n: int = 1, rpm: float = 0.0, dtype: torch.dtype = torch.float64) -> Body:
-    level = torch.tensor([[1.0, 0.0, 0.0, 0.0]], dtype=dtype).expand(n, 4)
-    none = torch.zeros(n, 3, dtype=dtype)
-    return Body(none, level, none, none, torch.full((n, 4), rpm, dtype=dtype))
+def body(n: int = 1, rpm: float = 0.0, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+    rows = torch.zeros(17, n, dtype=dtype)
+    rows[0], rows[RPM] = 1.0, rpm
+    return rows
 
 
-def run(moving: Flight, start: Body, target: torch.Tensor, steps: int) -> Body:
+def run(moving: Flight, at: torch.Tensor, target: torch.Tensor, steps: int) -> torch.Tensor:
+    constants = moving.constants(nominal(at.shape[1], at.dtype))
     for _ in range(steps):
-        start = moving.step(start, target, nominal(len(target), target.dtype))
-    return start
+        at = moving.step(at, target, constants)
+    return at
 
 
 def test_thrust_curve_is_the_fit_of_the_published_measurement() -> None:
@@ -62,20 +63,19 @@ def test_thrust_curve_is_the_fit_of_the_published_measurement() -> None:
 
 
 def test_without_rotors_it_falls_freely() -> None:
-    after = run(flight(), body(), torch.zeros(1, 4, dtype=torch.float64), 100)
-    assert after.velocity_m_s[0].tolist() == pytest.approx([0, 0, -GRAVITY_M_S2], abs=1e-9)
-    assert after.position_m[0].tolist() == pytest.approx([0, 0, -GRAVITY_M_S2 / 2], abs=1e-9)
+    after = run(flight(), body(), torch.zeros(4, 1, dtype=torch.float64), 100)
+    assert after[VELOCITY, 0].tolist() == pytest.approx([0, 0, -GRAVITY_M_S2], abs=1e-9)
+    assert after[POSITION, 0].tolist() == pytest.approx([0, 0, -GRAVITY_M_S2 / 2], abs=1e-9)
 
 
 def test_at_hover_speed_it_stays() -> None:
     rpm = CRAZYFLIE.hover_rpm
     assert 4 * CRAZYFLIE.thrust_n(rpm) == pytest.approx(CRAZYFLIE.mass_kg * GRAVITY_M_S2, rel=1e-12)
     assert 0 < rpm < CRAZYFLIE.max_rpm
-    after = run(flight(), body(rpm=rpm), torch.full((1, 4), rpm, dtype=torch.float64), 100)
-    assert after.position_m.abs().max() < 1e-9
+    after = run(flight(), body(rpm=rpm), torch.full((4, 1), rpm, dtype=torch.float64), 100)
+    assert after[POSITION].abs().max() < 1e-9
     world = Quadrotor(3, dataclasses.replace(NOMINAL, guidance=1.0))
-    world.reset()
-    world.rows["rpm"] = torch.full((3, 4), rpm)
+    world.rows["rpm"][:] = rpm
     for _ in range(100):
         world.step(torch.full((3, 4), CRAZYFLIE.hover_action))
     assert world.position_error_m().max() < 1e-3
@@ -87,44 +87,47 @@ def test_at_hover_speed_it_stays() -> None:
     ids=["left rolls right", "right rolls left", "rear noses down", "front noses up", "clockwise yaws left", "yaws right"],
 )
 def test_torques_turn_the_right_way(faster: tuple[int, int], axis: int, sign: int) -> None:
-    rpm = torch.full((1, 4), CRAZYFLIE.hover_rpm, dtype=torch.float64)
-    rpm[:, list(faster)] *= 1.05
-    _, torque = flight().wrench(rpm, nominal())
-    assert torque[0, axis] * sign > 1e-6
-    assert torque[0].abs().sum() == pytest.approx(float(torque[0, axis].abs()), rel=1e-6)
+    rpm = torch.full((4, 1), CRAZYFLIE.hover_rpm, dtype=torch.float64)
+    rpm[list(faster)] *= 1.05
+    torque = flight().wrench(rpm)[1:, 0]
+    assert torque[axis] * sign > 1e-6
+    assert torque.abs().sum() == pytest.approx(float(torque[axis].abs()), rel=1e-6)
 
 
 def test_rotors_lag_as_the_first_order_solution_says() -> None:
     random = torch.Generator().manual_seed(0)
-    start, target = (CRAZYFLIE.max_rpm * torch.rand(64, 4, generator=random, dtype=torch.float64) for _ in range(2))
-    at = dataclasses.replace(body(64), rpm=start)
+    start, target = (CRAZYFLIE.max_rpm * torch.rand(4, 64, generator=random, dtype=torch.float64) for _ in range(2))
+    at = body(64)
+    at[RPM] = start
     tau = torch.where(target >= start, torch.full_like(start, CRAZYFLIE.rise_s), torch.full_like(start, CRAZYFLIE.fall_s))
     for steps in range(1, 31):
-        at = flight().step(at, target, nominal(64))
-        torch.testing.assert_close(at.rpm, target + (start - target) * torch.exp(-steps * 0.01 / tau), rtol=1e-9, atol=1e-6)
+        at = run(flight(), at, target, 1)
+        torch.testing.assert_close(at[RPM], target + (start - target) * torch.exp(-steps * 0.01 / tau), rtol=1e-9, atol=1e-6)
 
 
 def test_a_free_body_keeps_its_energy_momentum_and_unit_quaternion() -> None:
-    rates = 30 * torch.rand(64, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64) - 15
-    inertia = torch.tensor(CRAZYFLIE.inertia_kg_m2, dtype=torch.float64)
-    before = dataclasses.replace(body(64), rate_rad_s=rates)
-    after = run(flight(0.002), before, torch.zeros(64, 4, dtype=torch.float64), 100)
+    inertia = torch.tensor(CRAZYFLIE.inertia_kg_m2, dtype=torch.float64)[:, None]
+    before = body(64)
+    before[RATE] = 30 * torch.rand(3, 64, generator=torch.Generator().manual_seed(0), dtype=torch.float64) - 15
+    after = run(flight(0.002), before, torch.zeros(4, 64, dtype=torch.float64), 100)
 
-    def energy(at: Body) -> torch.Tensor:
-        turning = 0.5 * (inertia * at.rate_rad_s**2).sum(1)
-        moving = 0.5 * CRAZYFLIE.mass_kg * at.velocity_m_s.square().sum(1)
-        return turning + moving + CRAZYFLIE.mass_kg * GRAVITY_M_S2 * at.position_m[:, 2]
+    def matrix(at: torch.Tensor) -> torch.Tensor:
+        return flight().rotation(at[QUATERNION]).T.reshape(-1, 3, 3)
 
-    def momentum(at: Body) -> torch.Tensor:
-        return (rotation(at.quaternion).reshape(-1, 3, 3) @ (inertia * at.rate_rad_s)[:, :, None])[:, :, 0]
+    def energy(at: torch.Tensor) -> torch.Tensor:
+        turning = 0.5 * (inertia * at[RATE] ** 2).sum(0)
+        moving = 0.5 * CRAZYFLIE.mass_kg * at[VELOCITY].square().sum(0)
+        return turning + moving + CRAZYFLIE.mass_kg * GRAVITY_M_S2 * at[POSITION][2]
 
-    assert not torch.allclose(after.rate_rad_s, before.rate_rad_s, atol=0.1), "it does tumble"
+    def momentum(at: torch.Tensor) -> torch.Tensor:
+        return (matrix(at) @ (inertia * at[RATE]).T[:, :, None])[:, :, 0]
+
+    assert not torch.allclose(after[RATE], before[RATE], atol=0.1), "it does tumble"
     torch.testing.assert_close(energy(after), energy(before), atol=1e-9, rtol=0)
     torch.testing.assert_close(momentum(after), momentum(before), atol=1e-10, rtol=0)
-    torch.testing.assert_close(after.quaternion.norm(dim=1), torch.ones(64, dtype=torch.float64), atol=1e-12, rtol=0)
-    matrix = rotation(after.quaternion).reshape(-1, 3, 3)
+    torch.testing.assert_close(after[QUATERNION].norm(dim=0), torch.ones(64, dtype=torch.float64), atol=1e-12, rtol=0)
     one = torch.eye(3, dtype=torch.float64).expand(64, 3, 3)
-    torch.testing.assert_close(matrix @ matrix.transpose(1, 2), one, atol=1e-12, rtol=0)
+    torch.testing.assert_close(matrix(after) @ matrix(after).transpose(1, 2), one, atol=1e-12, rtol=0)
 
 
 def independent(actions: np.ndarray, hz: float, fine: int) -> tuple[np.ndarray, np.ndarray]:
@@ -164,8 +167,7 @@ def test_agrees_with_an_independent_integration() -> None:
     phase, speed = random.uniform(0, 2 * np.pi, 4), random.uniform(0.5, 3, 4)
     actions = CRAZYFLIE.hover_action + 0.01 * np.sin(np.arange(steps)[:, None] * 0.01 * 2 * np.pi * speed + phase)
     world = Quadrotor(1, dataclasses.replace(NOMINAL, guidance=1.0, max_error_m=1e3, max_rate_rad_s=1e3))
-    world.reset()
-    world.rows["rpm"] = torch.full((1, 4), CRAZYFLIE.hover_rpm)
+    world.rows["rpm"][:] = CRAZYFLIE.hover_rpm
     positions, matrices = independent(actions, 100, 10)
     seen = np.array([world.step(torch.from_numpy(a[None]).float()).last[0].numpy() for a in actions])
     assert np.abs(positions[-1]).max() > 0.2, "it went somewhere"
@@ -214,8 +216,7 @@ def test_seeds_reproduce_and_states_restore_bit_by_bit() -> None:
 def test_actions_arrive_as_late_as_the_delay_says() -> None:
     arrivals = {}
     for delay in (0, 1, 3):
-        world = Quadrotor(1, dataclasses.replace(NOMINAL, delay_steps=(delay, delay), history=2, guidance=1.0))
-        world.reset()
+        world = Quadrotor(1, dataclasses.replace(NOMINAL, delay_s=(delay / 100, delay / 100), history=2, guidance=1.0))
         before = world.rows["rpm"].clone()
         target = 1.0 if before[0, 0] < CRAZYFLIE.max_rpm / 4 else -1.0
         for step in range(5):
@@ -227,17 +228,50 @@ def test_actions_arrive_as_late_as_the_delay_says() -> None:
 
 
 def test_sizes_slices_and_the_critics_view() -> None:
-    world = Quadrotor(64, QuadrotorTask(noise=(0.01, 0, 0, 0)))
+    world = Quadrotor(64, QuadrotorTask(noise=(0.01, 0, 0, 0), episode_s=0.1))
     world.seed(2)
-    step = world.step(torch.zeros(64, 4))
-    private = world.privileged()
-    assert step.obs.shape == (64, world.observation_size) and private.shape == (64, world.privileged_size)
-    assert step.obs.dtype == private.dtype == torch.float32
-    gap = (step.obs - private[:, : world.observation_size])[:, :3]
-    assert 0.005 < float(gap.std()) < 0.02, "the device sees noise, the critic does not"
-    assert torch.equal(step.obs[:, 3:], private[:, 3 : world.observation_size])
-    assert torch.equal(step.last[:, -4:], torch.zeros(64, 4)), "the newest action stands last"
+    for count in range(1, 13):
+        step = world.step(torch.zeros(64, 4))
+        private = world.privileged()
+        assert step.obs.shape == (64, world.observation_size) and private.shape == (64, world.privileged_size)
+        assert step.obs.dtype == private.dtype == torch.float32
+        assert torch.equal(step.privileged, private)
+        for seen, true in ((step.obs, private), (step.last, step.last_privileged)):
+            gap = (seen - true[:, : world.observation_size])[:, :3]
+            assert 0.005 < float(gap.std()) < 0.02, "the device sees noise, the critic does not"
+            assert torch.equal(seen[:, 3:], true[:, 3 : world.observation_size])
+        assert bool(step.truncated.all()) == (count == 10)
+        assert torch.equal(step.last_privileged, private) == (count != 10)
+        assert torch.equal(step.last[:, -4:], torch.zeros(64, 4)), "the newest action stands last"
     assert private[:, -7:-2].abs().max() <= 0.1 + 1e-6 and private[:, -7].std() > 0
+
+
+def test_a_history_of_windows_is_the_same_at_another_rate() -> None:
+    task = dataclasses.replace(NOMINAL, guidance=1.0, history=3, max_error_m=1e3, max_rate_rad_s=1e3)
+    slow, fast = Quadrotor(4, task), Quadrotor(4, dataclasses.replace(task, control_hz=500))
+    assert slow.observation_size == fast.observation_size
+    random = torch.Generator().manual_seed(0)
+    for world in (slow, fast):
+        world.rows["rpm"][:], world.rows["means"][:], world.rows["sent"][:] = CRAZYFLIE.hover_rpm, 0.0, 0.0
+    for _ in range(6):
+        action = CRAZYFLIE.hover_action + 0.02 * torch.rand(4, 4, generator=random)
+        once = slow.step(action)
+        wobble = 0.01 * torch.rand(5, 4, 4, generator=random)
+        for part in wobble - wobble.mean(0):
+            often = fast.step(action + part)
+        torch.testing.assert_close(often.obs[:, 18:], once.obs[:, 18:], atol=1e-6, rtol=0)
+        torch.testing.assert_close(often.obs[:, :18], once.obs[:, :18], atol=2e-3, rtol=0)
+
+
+def test_digits_do_not_depend_on_how_many_rows_there_are() -> None:
+    many = Quadrotor(517, QuadrotorTask(control_hz=200))
+    random = torch.Generator().manual_seed(0)
+    for count in (1, 3, 100):
+        few = Quadrotor(count, many.task)
+        few.table = many.table[:, :count].clone()
+        actions = 2 * torch.rand(517, 4, generator=random) - 1
+        one, two = many.step(actions), few.step(actions[:count])
+        assert torch.equal(one.last_privileged[:count], two.last_privileged) and torch.equal(one.reward[:count], two.reward)
 
 
 def test_episodes_end_by_leaving_and_by_time() -> None:
@@ -247,27 +281,43 @@ def test_episodes_end_by_leaving_and_by_time() -> None:
     step = world.step(torch.zeros(8, 4))
     assert step.truncated.all() and not step.terminated.any()
     assert not torch.equal(step.obs, step.last) and (world.rows["age"] == 0).all()
-    world.rows["position"][3, 0] = 1.5
+    world.rows["position"][0, 3] = 1.5
     step = world.step(torch.zeros(8, 4))
     assert step.terminated.tolist() == [i == 3 for i in range(8)] and step.reward[3] == -world.task.termination_penalty
     assert abs(float(step.last[3, 0])) > 1 > float(step.obs[3, :3].norm())
-    world.rows["rate"][2, 1] = math.nan
+    world.rows["rate"][1, 2] = math.nan
     assert world.step(torch.zeros(8, 4)).terminated[2], "what is no number any more begins anew"
     assert torch.isfinite(world.rows["rate"]).all()
 
 
+def test_abandoned_rows_begin_anew_and_the_others_go_on() -> None:
+    world = Quadrotor(6, dataclasses.replace(NOMINAL, guidance=0.0))
+    for _ in range(5):
+        world.step(torch.zeros(6, 4))
+    before, chosen = world.table.clone(), torch.tensor([True, False, False, True, False, False])
+    obs = world.restart(chosen)
+    assert (world.rows["age"][0] == torch.where(chosen, 0.0, 5.0)).all()
+    assert torch.equal(world.table[:, ~chosen], before[:, ~chosen])
+    assert torch.equal(obs, world.privileged()[:, : world.observation_size])
+    assert not torch.equal(world.restart(chosen)[chosen], obs[chosen])
+
+
+def test_staggered_rows_do_not_end_together() -> None:
+    world = Quadrotor(200, dataclasses.replace(NOMINAL, stagger=True, episode_s=1.0, max_error_m=1e3, max_rate_rad_s=1e3))
+    ends = [int(world.step(torch.zeros(200, 4)).truncated.sum()) for _ in range(100)]
+    assert sum(ends) == 200 and max(ends) < 15
+
+
 def test_the_figure_of_eight_moves_as_its_velocity_says() -> None:
     world = Quadrotor(6, dataclasses.replace(NOMINAL, kind="lissajous"))
-    rows = world.rows | {"age": torch.arange(6)}
-    place, speed = world._target(rows)
-    later, _ = world._target(rows | {"age": rows["age"] + 1})
-    middle = (speed + world._target(rows | {"age": rows["age"] + 1})[1]) / 2
-    torch.testing.assert_close((later - place) * world.control_hz, middle, atol=2e-3, rtol=0)
+    phase, age = world.rows["phase"][0], torch.arange(6.0)
+    (place, speed), (later, faster) = world._target(phase, age), world._target(phase, age + 1)
+    torch.testing.assert_close((later - place) * world.control_hz, (speed + faster) / 2, atol=2e-3, rtol=0)
     assert place.abs().max() > 0.3
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"history": 0}, {"delay_steps": (2, 1)}, {"vary_mass": 1.0}, {"control_hz": 0}, {"kind": "race"}]
+    "wrong", [{"history": 0}, {"delay_s": (0.2, 0.1)}, {"vary_mass": 1.0}, {"control_hz": 0}, {"kind": "race"}, {"history_s": 0}]
 )
 def test_settings_that_cannot_work_are_refused(wrong: dict) -> None:
     with pytest.raises(BadInput):

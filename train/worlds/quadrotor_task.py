@@ -19,10 +19,15 @@ class QuadrotorTask:
     """Decisions, and Runge-Kutta steps, per second; the paper trains at 100."""
     episode_s: float = 5.0
     """Episodes are truncated after this long."""
+    stagger: bool = False
+    """Whether the first episodes have already lasted a random time: else all of them end together, again and again."""
     history: int = 8
-    """Past actions in the observation. The paper has 32; the lag of the rotors asks for some 10 at 100 Hz."""
-    delay_steps: tuple[int, int] = (0, 1)
-    """Fewest and most control steps between an action and its reaching the motors, both included."""
+    """Windows of past actions in the observation. The paper has 32; the lag of the rotors asks for some 10 of 10 ms."""
+    history_s: float = 0.01
+    """Seconds of one window of that history. With windows of fixed length a policy can fly at another rate than it was trained at,
+    as the paper's does."""
+    delay_s: tuple[float, float] = (0.0, 0.01)
+    """Shortest and longest time between an action and its reaching the motors, rounded to control steps."""
     lissajous_m: tuple[float, float] = (0.5, 1.0)
     """A and B, RLtools' default."""
     lissajous_period_s: float = 6.5
@@ -80,13 +85,14 @@ class QuadrotorTask:
     """Paid once, instead of a reward."""
 
     def __post_init__(self) -> None:
-        fewest, most = self.delay_steps
+        fewest, most = self.delay_s
         checks = (
             (self.kind in ("hover", "lissajous"), "kind", "hover or lissajous", self.kind),
             (10 <= self.control_hz <= 10_000, "control_hz", "10 to 10,000 per second", self.control_hz),
             (self.episode_s * self.control_hz >= 1, "episode_s", "at least one step", self.episode_s),
+            (self.history_s > 0, "history_s", "a time above 0", self.history_s),
             (self.history >= 1, "history", "at least 1 action", self.history),
-            (0 <= fewest <= most, "delay_steps", "0 <= fewest <= most", self.delay_steps),
+            (0 <= fewest <= most, "delay_s", "0 <= shortest <= longest", self.delay_s),
             (0 <= self.guidance <= 1, "guidance", "a share between 0 and 1", self.guidance),
             (0 <= self.start_rotors <= 1, "start_rotors", "a share between 0 and 1", self.start_rotors),
             (len(self.noise) == 4 and min(self.noise) >= 0, "noise", "four standard deviations", self.noise),
