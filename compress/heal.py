@@ -12,6 +12,7 @@ from pydantic.dataclasses import dataclass
 from ..errors import require
 from ..policy import Policy
 from ..policy.layers import LAYERS
+from ..policy.scene import scene_of
 from .imitation import Imitation
 from .matrices import Masks, nonzero_masks
 from .passes import STRICT, Context, Pass, PassResult, Promise
@@ -97,7 +98,7 @@ def mean_returns(policies: Sequence[Policy], env: str, episodes: int) -> list[fl
     """
     from ..train.evaluation import ClosedLoop, held_out_seeds
 
-    loop = ClosedLoop(env, held_out_seeds(RETURN_SEED, episodes))
+    loop = ClosedLoop(scene_of(policies[0].contract, env), held_out_seeds(RETURN_SEED, episodes))
     try:
         return [float(loop.returns(policy).mean()) for policy in policies]
     finally:

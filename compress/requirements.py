@@ -8,6 +8,7 @@ from ..errors import BadInput
 from ..policy import Golden, Policy
 from ..policy.environment import check_env, make_env
 from ..policy.layers import GRU, LSTM, Linear
+from ..policy.scene import scene_of
 from .passes import Context, Requirement
 
 
@@ -37,7 +38,7 @@ def _environment(policy: Policy, config: Any, context: Context) -> None:
             found="none: the policy's provenance names none",
             repair="Name one with --env, or set without_environment = true to learn from recorded or random observations",
         )
-    env = make_env(context.env)
+    env = make_env(scene_of(policy.contract, context.env))
     try:
         check_env(policy.contract, env)
     finally:

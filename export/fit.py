@@ -82,7 +82,8 @@ def _check_period(profile: BoardProfile, policy: Policy, target: Target, rate: R
         return f"{profile.instructions.max():,} instructions; the deadline was not checked, as {why}"
     low, typical, high = (float(band.max()) for band in latency)
     told = f"a decision takes about {typical:,.0f} us (estimated: {low:,.0f} to {high:,.0f})"
-    period = f"the {rate.period_us:,.0f} us of {rate.hz:g} Hz ({rate.origin})"
+    many = f"{rate.actions} actions at " if rate.actions > 1 else ""
+    period = f"the {rate.period_us:,.0f} us of {many}{rate.hz:g} Hz ({rate.origin})"
     if typical <= rate.period_us:
         return f"{told}, within {period}" + (", although not at the high end" if high > rate.period_us else "")
     note = f" [{profile.note}]" if profile.note else ""

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 from pydantic.dataclasses import dataclass
 
+from .latency import Latency
+
 STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+MAX_DELAY = 1000
+"""Steps by which an observation may be late."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -46,8 +50,10 @@ class Observation:
     """Named parts of the vector, as [start, stop)."""
     units: str = ""
     """Units of the entries, in words."""
-    history: int = 1
-    """How many past frames the vector stacks."""
+    history: int = Field(default=1, ge=1)
+    """h, how many frames the vector stacks, row-major [h, size / h], the newest last; one frame per decision. Above 1, a frame is
+    the observation followed by the action that was returned before it (all of its entries; zero at first), and an episode begins
+    with h equal frames: whoever feeds the policy keeps them."""
     dtype: Literal["float32"] = "float32"
     """What the exported graph takes."""
     normalizer: Normalizer | None = None
@@ -59,6 +65,8 @@ class Observation:
             raise ValueError(f"{len(self.names)} names for an observation of size {self.size}")
         if self.normalizer and len(self.normalizer.mean) != self.size:
             raise ValueError(f"normalizer of {len(self.normalizer.mean)} entries for an observation of size {self.size}")
+        if self.size % self.history:
+            raise ValueError(f"an observation of size {self.size} is not made of {self.history} equal frames")
         return self
 
 
@@ -69,7 +77,8 @@ class Action:
     kind: Literal["continuous", "discrete"]
     """continuous: a float32 vector of ``size``. discrete: one index in [0, size)."""
     size: int = Field(gt=0, le=100_000)
-    """Number of network outputs y: actuators, or choices."""
+    """Number of network outputs y: actuators, or choices. Where a decision holds k actions (``Timing``): k times the actuators,
+    row-major [k, actuators], the action to take first in front; every per-entry field below is laid out like that, too."""
     squash: Literal["none", "tanh"] = "none"
     """Applied to y first (squashed Gaussian: tanh)."""
     scale: tuple[float, ...] = ()
@@ -115,9 +124,26 @@ class Timing:
     """When the policy decides."""
 
     control_hz: float | None = Field(default=None, gt=0)
-    """Decisions per second it was trained at; None where nobody knows."""
-    actions_per_decision: int = Field(default=1, ge=1)
-    """More than one: the policy returns a sequence of actions."""
+    """Actions per second it was trained at; None where nobody knows. A decision is due every k / control_hz seconds."""
+    actions_per_decision: int = Field(default=1, ge=1, le=10_000)
+    """k > 1: one observation in, k actions out, taken one after another at ``control_hz``."""
+    observation_delay: tuple[int, int] = (0, 0)
+    """Steps of the environment by which observations were late in training: fewest and most, drawn anew for every episode."""
+    latency: Latency | None = None
+    """By how much the actions of a decision were late in training; None: not at all."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Timing:
+        if not 0 <= self.observation_delay[0] <= self.observation_delay[1] <= MAX_DELAY:
+            raise ValueError(f"observation_delay must be 0 <= fewest <= most <= {MAX_DELAY}, not {self.observation_delay}")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Bundles of punctual policies keep the digests that they had before there were delays."""
+        table: dict[str, Any] = dump(self)
+        usual = {"observation_delay": [0, 0], "latency": None}
+        return {key: value for key, value in table.items() if key not in usual or value not in (usual[key], (0, 0))}
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -172,3 +198,10 @@ class Contract:
     """When it decides."""
     provenance: Provenance = Field(default_factory=Provenance)
     """Where it comes from."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Contract:
+        count = self.timing.actions_per_decision
+        if count > 1 and (self.action.kind == "discrete" or self.action.size % count):
+            raise ValueError(f"{count} actions per decision need a continuous action whose size is a multiple of {count}")
+        return self

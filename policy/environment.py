@@ -10,17 +10,35 @@ import numpy as np
 
 from ..errors import BadInput, Unsupported, require
 from .contract import Contract
+from .scene import Scene
 
 if TYPE_CHECKING:
     import gymnasium
 
 
-def make_env(env_id: str, **options: Any) -> gymnasium.Env:
+def make_env(env: str | Scene, **options: Any) -> gymnasium.Env:
     """A Gymnasium environment with one flat observation vector, or a clear reason why not.
 
+    A :class:`pilotfish.policy.scene.Scene` adds what happens between observation and action: observations that are late, several
+    actions per decision or late ones, stacked frames, in this order from the inside; its steps are decisions.
     Raises BadInput for an unknown id (the registry's own suggestion is passed on), Unsupported for spaces
     that are no vector in and vector or index out, MissingTool without the ``sim`` extra.
     """
+    if not isinstance(env, Scene):
+        return _flat(env, **options)
+    world = _flat(env.env, **options)
+    from .wrappers import Decisions, Frames, LateObservations  # they need gymnasium, which is there by now
+
+    if env.observation_delay[1]:
+        world = LateObservations(world, *env.observation_delay)
+    if env.actions_per_decision > 1 or env.latency:
+        hz = control_hz(world)
+        world = Decisions(world, env.actions_per_decision, env.latency, 1e6 / hz if hz else None)
+    return Frames(world, env.history) if env.history > 1 else world
+
+
+def _flat(env_id: str, **options: Any) -> gymnasium.Env:
+    """The environment of that id alone."""
     gym = require("gymnasium", "sim")
     if not isinstance(env_id, str) or not env_id or ":" in env_id:
         # "module:Env-v0" makes Gymnasium import that module: a stranger's policy or job must not do so.

@@ -10,6 +10,7 @@ from .bundle import Policy
 from .environment import check_env, make_env, to_env_action
 from .golden import Golden
 from .network import TorchPolicy
+from .scene import scene_of
 
 MAX_STEPS = 1_000_000
 
@@ -42,7 +43,8 @@ class _Recorder:
 
 
 def record_golden(policy: Policy, env: str | None, steps: int = 1000, seed: int = 0) -> Golden:
-    """Record ``steps`` decisions of ``policy``, closed loop in the environment ``env``, episodes back to back.
+    """Record ``steps`` decisions of ``policy``, closed loop in the environment ``env`` (as its contract expects it), episodes
+    back to back.
 
     Episode k starts from ``reset(seed=seed + k)``; the last one may be cut off. Without an environment the
     observations are random: drawn from the normalizer's mean and variance where there is one, else standard
@@ -84,7 +86,7 @@ def _random_observations(policy: Policy, steps: int, seed: int) -> np.ndarray:
 
 
 def _close_the_loop(policy: Policy, recorder: _Recorder, env_id: str, steps: int, seed: int) -> None:
-    env = make_env(env_id)
+    env = make_env(scene_of(policy.contract, env_id))
     try:
         check_env(policy.contract, env)
         episode, done, obs = 0, True, None

@@ -51,13 +51,15 @@ def bench(
 ) -> dict[str, Any]:
     """Measure and store latency and sizes.
 
-    A real machine: ``calls`` calls back to back, then ``paced_seconds`` at ``control_hz`` (default: the policy's, else
-    the target's), each timed by itself on observations of the golden rollout in recorded order from a place that
-    ``seed`` picks. ``deadline_met``: no period was missed, and the jitter stayed within the target's budget if it has one.
+    A real machine: ``calls`` calls back to back, then ``paced_seconds`` at ``control_hz`` actions per second (default: the
+    policy's, else the target's; a decision of k actions is due k times less often), each timed by itself on observations of
+    the golden rollout in recorded order from a place that ``seed`` picks. ``deadline_met``: no period was missed, and the jitter
+    stayed within the target's budget if it has one.
     A virtual board: instructions, cycles and memory from its profile, see :mod:`pilotfish.runtime.board_bench`.
     An interrupt leaves the earlier result as it was.
     """
-    hz = control_rate(artifact.manifest.contract, artifact.manifest.target, control_hz).hz
+    rate = control_rate(artifact.manifest.contract, artifact.manifest.target, control_hz)
+    hz = rate.decision_hz
     if not 1 <= calls <= MAX_CALLS:
         raise BadInput("calls", expected=f"1 to {MAX_CALLS:,}", found=f"{calls}")
     if not (math.isfinite(paced_seconds) and paced_seconds >= 0 and hz * paced_seconds <= MAX_PERIODS):
@@ -65,11 +67,11 @@ def bench(
     golden = checked_golden(artifact)
     first = int(np.random.default_rng(seed).integers(len(golden)))
     observations = np.roll(golden.obs, -first, axis=0).astype(np.float32)
-    fields: dict[str, Any] = {"control_hz": hz, "deadline_us": 1e6 / hz, "histograms": {}}
+    fields: dict[str, Any] = {"control_hz": rate.hz, "deadline_us": rate.period_us, "histograms": {}}
     with closing(open_session(artifact, trust=trust)) as session:
         if isinstance(session, VirtualSession):
             spread = np.linspace(0, len(observations) - 1, min(BOARD_OBSERVATIONS, len(observations))).round().astype(int)
-            figures, verdict = board_bench(artifact, session.board, observations[spread], 1e6 / hz)
+            figures, verdict = board_bench(artifact, session.board, observations[spread], rate.period_us)
             fields |= verdict
         else:
             figures = _host(artifact, session, observations, hz, calls, paced_seconds, fields, progress)

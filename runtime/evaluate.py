@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from contextlib import closing
+from contextlib import ExitStack, closing
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from ..policy.bundle import Policy
 from ..policy.contract import Contract
 from ..policy.environment import check_env, make_env, to_env_action
 from ..policy.reference import Reference
+from ..policy.scene import Scene, scene_of
 from ..targets import host
 from .artifact import Artifact
 from .gate import checked_gate, compare, passes
@@ -34,8 +35,8 @@ MAX_STEPS = 100_000
 """An episode that has not ended by then is an error: its return would depend on our patience."""
 MAX_EPISODES = 100_000
 
-_played: dict[tuple[str, str, int], tuple[float, int]] = {}
-"""(policy digest, environment, seed) -> (return, length) of references in this process."""
+_played: dict[tuple[str, str | Scene, int], tuple[float, int]] = {}
+"""(policy digest, scene, seed) -> (return, length) of references in this process."""
 
 
 def play(session: Session, env: gymnasium.Env, contract: Contract, seed: int, max_steps: int = MAX_STEPS) -> tuple[float, int]:
@@ -99,16 +100,13 @@ def evaluate(
         raise BadInput(
             artifact.path, expected="an environment to fly in", found="none in its contract", repair="Name one with --env"
         )
-    if contract.timing.actions_per_decision != 1:
-        raise Unsupported(
-            artifact.path, expected="one action per decision", found=f"{contract.timing.actions_per_decision} actions"
-        )
     policy = artifact.policy if reference is None else reference if isinstance(reference, Policy) else Policy.load(reference)
     seeds = list(range(seed, seed + episodes))
-    world = make_env(env_id, disable_env_checker=True)
-    try:
-        check_env(contract, world)
-        check_env(policy.contract, world)
+    scene, its_scene = scene_of(contract, env_id), scene_of(policy.contract, env_id)
+    with ExitStack() as stack:
+        world = _world(scene, contract, stack)
+        its_world = world if its_scene == scene else _world(its_scene, policy.contract, stack)
+        check_env(policy.contract, its_world)
         returns, lengths = [], []
         with closing(open_session(artifact, trust=trust)) as session:
             for done, episode_seed in enumerate(seeds, start=1):
@@ -122,9 +120,7 @@ def evaluate(
             if progress:
                 progress(of + done, 2 * of)
 
-        reference_returns, _ = _reference_returns(policy, world, env_id, seeds, cache, halfway)
-    finally:
-        world.close()
+        reference_returns, _ = _reference_returns(policy, its_world, its_scene, seeds, cache, halfway)
     comparison = compare(np.array(returns), np.array(reference_returns))
     source, device = source_of(artifact), device_of(artifact)
     what = (
@@ -168,23 +164,28 @@ def reference_returns(
     policy: Policy, env_id: str, seeds: list[int], *, cache: Path | None = None, progress: Progress | None = None
 ) -> tuple[list[float], list[int]]:
     """(returns, lengths) of the float32 reference, one per seed; an episode is flown once per process, or once per ``cache``."""
-    world = make_env(env_id, disable_env_checker=True)
-    try:
-        check_env(policy.contract, world)
-        return _reference_returns(policy, world, env_id, seeds, cache, progress)
-    finally:
-        world.close()
+    with ExitStack() as stack:
+        scene = scene_of(policy.contract, env_id)
+        return _reference_returns(policy, _world(scene, policy.contract, stack), scene, seeds, cache, progress)
+
+
+def _world(scene: str | Scene, contract: Contract, stack: ExitStack) -> gymnasium.Env:
+    """The environment, closed with ``stack``; BadInput where it is not the contract's."""
+    world = make_env(scene, disable_env_checker=True)
+    stack.callback(world.close)
+    check_env(contract, world)
+    return world
 
 
 def _reference_returns(
-    policy: Policy, world: gymnasium.Env, env_id: str, seeds: list[int], cache: Path | None, progress: Progress | None
+    policy: Policy, world: gymnasium.Env, scene: str | Scene, seeds: list[int], cache: Path | None, progress: Progress | None
 ) -> tuple[list[float], list[int]]:
-    path = _cache_path(cache, policy, env_id) if cache else None
+    path = _cache_path(cache, policy, scene) if cache else None
     kept = _read_cache(path) if path else {}
     session, fresh = Reference(policy), False
     flown: list[tuple[float, int]] = []
     for done, seed in enumerate(seeds, start=1):
-        key = (policy.digest, env_id, seed)
+        key = (policy.digest, scene, seed)
         if key not in _played:
             _played[key] = kept.get(seed) or play(session, world, policy.contract, seed)
         fresh = fresh or seed not in kept
@@ -197,15 +198,15 @@ def _reference_returns(
     return [total for total, _ in flown], [length for _, length in flown]
 
 
-def _cache_path(folder: Path, policy: Policy, env_id: str) -> Path:
-    """One file per policy, environment and simulator version: another MuJoCo gives other returns."""
+def _cache_path(folder: Path, policy: Policy, scene: str | Scene) -> Path:
+    """One file per policy, scene and simulator version: another MuJoCo gives other returns."""
     versions = []
     for package in ("gymnasium", "mujoco"):
         try:
             versions.append(f"{package} {metadata.version(package)}")
         except metadata.PackageNotFoundError:
             versions.append(f"no {package}")
-    key = sealed.sha256_bytes(json.dumps([policy.digest, env_id, versions]).encode())
+    key = sealed.sha256_bytes(json.dumps([policy.digest, scene if isinstance(scene, str) else repr(scene), versions]).encode())
     return Path(folder) / f"reference-{key[:32]}.json"
 
 

@@ -4,20 +4,38 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
 from .. import sealed
 from ..errors import BadInput
+from ..policy.contract import MAX_DELAY
+from ..policy.latency import Latency
 from ..policy.layers import ActivationName
+from ..policy.scene import Scene, plain
 
 STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 Width = Annotated[int, Field(gt=0, le=65_536)]
 Positive = Annotated[int, Field(gt=0, le=1_000_000_000)]
 Rate = Annotated[float, Field(gt=0, le=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+def _range(value: object) -> object:
+    return (value, value) if isinstance(value, int) else value
+
+
+def _latency(value: object) -> object:
+    """A path and a number are what people write."""
+    if isinstance(value, str):
+        return Latency.read(value)
+    return Latency.fixed(value) if isinstance(value, int | float) else value
+
+
+Delay = Annotated[tuple[int, int], BeforeValidator(_range)]
+Late = Annotated[Latency, BeforeValidator(_latency)]
 
 
 _SHAPELESS = ("checkpoint_every_s", "stop_at_return")
@@ -53,6 +71,28 @@ class _Common:
     """Episodes per evaluation, on seeds that training never uses; the best evaluation decides which policy is kept."""
     checkpoint_every_s: Annotated[float, Field(gt=0)] = 60.0
     """Seconds between checkpoints; a checkpoint does not change the run."""
+    actions_per_decision: Annotated[int, Field(ge=1, le=1000)] = 1
+    """k > 1: the actor returns k actions per observation, for boards that are too slow to decide every control step. ``steps``,
+    ``gamma`` and all else that counts steps then count decisions; their reward is the sum over the k control steps."""
+    history: Annotated[int, Field(ge=1, le=1000)] = 1
+    """Frames that the actor sees, each an observation with the action before it; 1: the observation alone. With delays, one more
+    than the decisions that are late keeps the task Markov."""
+    observation_delay: Delay = (0, 0)
+    """Control steps by which observations are late: a number, or [fewest, most] for one drawn at the start of each episode."""
+    latency: Late | None = None
+    """How late the actions of each decision are: microseconds, or the path of a bench result (results/bench.json, or the artifact
+    that it lies in) whose distribution is drawn from. Read once, and kept in the policy's contract."""
+
+    @model_validator(mode="after")
+    def _check_delay(self) -> Self:
+        if not 0 <= self.observation_delay[0] <= self.observation_delay[1] <= MAX_DELAY:
+            raise ValueError(f"observation_delay must be 0 <= fewest <= most <= {MAX_DELAY}")
+        return self
+
+    @property
+    def scene(self) -> str | Scene:
+        """The environment with what stands between its observations and the actor's actions."""
+        return plain(Scene(self.env, self.actions_per_decision, self.history, self.observation_delay, self.latency))
 
     @property
     def eval_interval(self) -> int:

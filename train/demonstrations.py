@@ -11,6 +11,7 @@ from torch import Tensor
 from ..policy.bundle import Policy
 from ..policy.network import State, TorchPolicy, transform_action
 from ..policy.record import record_golden
+from ..policy.scene import Scene
 from .environments import VectorEnv
 
 
@@ -43,8 +44,8 @@ def _answer(policy: TorchPolicy, obs: Tensor, state: State) -> tuple[Tensor, Ten
 class Collector:
     """Steps the environments with the student or the teacher; episodes go on from one round to the next."""
 
-    def __init__(self, teacher: Policy, env_id: str, n_envs: int, restart_share: float, seed: int) -> None:
-        self.envs = VectorEnv(env_id, n_envs, seed)
+    def __init__(self, teacher: Policy, env: str | Scene, n_envs: int, restart_share: float, seed: int) -> None:
+        self.envs = VectorEnv(env, n_envs, seed)  # type: ignore[arg-type]
         self.restart_share = restart_share
         self.random = np.random.default_rng([seed, 3])
         self.teacher = TorchPolicy(teacher).eval()

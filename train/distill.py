@@ -21,6 +21,7 @@ from ..policy.bundle import Policy
 from ..policy.contract import Action, Contract
 from ..policy.network import Network, TorchPolicy, transform_action
 from ..policy.record import record_golden
+from ..policy.scene import scene_of
 from .config import DistillConfig
 from .demonstrations import Collector, Demonstrations, without_environment
 from .device import one_thread, resolve_device
@@ -58,9 +59,10 @@ def distill(
             pupil.learn(without_environment(teacher, pupil.acting(), config.steps, config.seed), last=True)
             result = pupil.policy()
         else:
-            collector = Collector(teacher, env_id, config.n_envs, config.restart_share, config.seed)
+            scene = scene_of(teacher.contract, env_id)
+            collector = Collector(teacher, scene, config.n_envs, config.restart_share, config.seed)
             stack.callback(collector.close)
-            judge = ClosedLoop(env_id, held_out_seeds(config.seed, config.eval_episodes))
+            judge = ClosedLoop(scene, held_out_seeds(config.seed, config.eval_episodes))
             stack.callback(judge.close)
             result = _rounds(pupil, collector, judge, config, bar)
     result = result.replace(contract=_contract(teacher, student, env_id))

@@ -11,6 +11,7 @@ import torch
 from ..policy.bundle import Policy
 from ..policy.environment import check_env, make_env
 from ..policy.network import TorchPolicy
+from ..policy.scene import Scene
 
 
 def held_out_seeds(seed: int, count: int, stream: int = 0xE7A1) -> list[int]:
@@ -21,8 +22,8 @@ def held_out_seeds(seed: int, count: int, stream: int = 0xE7A1) -> list[int]:
 class ClosedLoop:
     """Runs the same episodes (one per seed) for every policy it is given."""
 
-    def __init__(self, env_id: str, seeds: list[int], max_steps: int = 100_000) -> None:
-        self.envs = [make_env(env_id, disable_env_checker=True) for _ in seeds]
+    def __init__(self, env: str | Scene, seeds: list[int], max_steps: int = 100_000) -> None:
+        self.envs = [make_env(env, disable_env_checker=True) for _ in seeds]
         self.seeds, self.max_steps = seeds, max_steps
 
     @torch.no_grad()

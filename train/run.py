@@ -82,7 +82,7 @@ def train(
     if folder.exists() and not folder.is_dir():
         raise BadInput(folder, expected="a folder for the run", found="a file", repair="Choose another output")
     with alone(checkpoint_path(folder, config.digest)), one_thread():
-        envs = vector_env(config.env, config.n_envs, config.seed)
+        envs = vector_env(config.scene, config.n_envs, config.seed)  # type: ignore[arg-type]
         try:
             return _Run(config, folder, envs, where, progress, resume).to_end()
         finally:
@@ -128,7 +128,7 @@ class _Run:
             interrupt = stack.enter_context(Interrupt())
             scalars = Scalars(self.folder / "tensorboard" / config.digest[:12], self.resumed_at)
             stack.callback(scalars.close)
-            judge = ClosedLoop(config.env, held_out_seeds(config.seed, config.eval_episodes))
+            judge = ClosedLoop(config.scene, held_out_seeds(config.seed, config.eval_episodes))
             stack.callback(judge.close)
             if self.resumed_at is not None:
                 bar.say(f"{title}: resumed after {self.resumed_at:,} steps")
@@ -183,9 +183,9 @@ class _Run:
         if "mujoco" in type(env.unwrapped).__module__:
             tools["mujoco"] = importlib.metadata.version("mujoco")
         contract = Contract(
-            observation=Observation(size=self.envs.observation_size, normalizer=normalizer),
+            observation=Observation(size=self.envs.observation_size, history=config.history, normalizer=normalizer),
             action=action,
-            timing=Timing(control_hz=control_hz(env)),
+            timing=Timing(control_hz(env), config.actions_per_decision, config.observation_delay, config.latency),
             provenance=Provenance(
                 source=f"trained by Pilotfish {self.learner.name}",
                 env=config.env,

@@ -20,6 +20,8 @@ class Header:
     """Lines about observation, action, state and time."""
     action_size: int | None = None
     """Network outputs, where the action is an index among them; None: as many as values are written."""
+    actions_per_decision: int = 1
+    """How many actions the values that are written hold, one after another."""
 
 
 def header_of(policy: Policy) -> Header:
@@ -27,6 +29,12 @@ def header_of(policy: Policy) -> Header:
     contract = policy.contract
     observation, action, timing = contract.observation, contract.action, contract.timing
     lines = [f"Observation: {observation.size} x float32, raw{_units(observation.units)}"]
+    if observation.history > 1:
+        frame = observation.size // observation.history
+        lines += [
+            f"  {observation.history} frames of {frame}, the newest last: each an observation, then the action returned",
+            "  before it (all of its values; 0 at first). An episode begins with equal frames.",
+        ]
     if observation.normalizer:
         lines.append("  normalized inside: clip((x - mean) / s)")
     lines += _named(observation.names)
@@ -35,15 +43,20 @@ def header_of(policy: Policy) -> Header:
     else:
         limits = "" if not action.low else f", clipped to [{min(action.low):g}, {max(action.high):g}] or narrower"
         lines.append(f"Action: {action.size} x float32{limits}{_units(action.units)}")
+        if timing.actions_per_decision > 1:
+            each = action.size // timing.actions_per_decision
+            lines.append(f"  {timing.actions_per_decision} actions of {each}, to be taken one after another, the first in front")
     lines += _named(action.names)
     at = 0
     for state in contract.state:
         lines.append(f"State [{at}, {at + state.size}): {state.name}, zero at the start of an episode")
         at += state.size
     if timing.control_hz:
-        lines.append(f"Decisions per second in training: {timing.control_hz:g}")
+        lines.append(f"Decisions per second in training: {timing.control_hz / timing.actions_per_decision:g}")
+    if timing.actions_per_decision > 1 and timing.control_hz:
+        lines.append(f"  Actions per second: {timing.control_hz:g}")
     provenance = f"Policy {policy.name}, sha256 {policy.digest}, {policy.parameters} parameters, {policy.precision}"
-    return Header(harmless(provenance), tuple(harmless(line) for line in lines), action.size)
+    return Header(harmless(provenance), tuple(harmless(line) for line in lines), action.size, timing.actions_per_decision)
 
 
 def harmless(text: str) -> str:

@@ -79,6 +79,7 @@ def generate(graph: Graph, machine: Machine, header: Header) -> Source:
         "obs": graph.inputs["obs"],
         "action": action_size,
         "count": count,
+        "actions": header.actions_per_decision,
         "state": state,
         "discrete": int(discrete),
         "action_type": "int32_t" if discrete else "float",

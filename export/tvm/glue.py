@@ -58,6 +58,7 @@ def _header(policy: Policy) -> bytes:
         provenance=words.provenance,
         contract="\n".join(f"   {line}" for line in words.contract),
         obs=contract.observation.size,
+        actions=contract.timing.actions_per_decision,
         action=contract.action.size,
         count=1 if discrete else contract.action.size,
         discrete=int(discrete),
