@@ -235,13 +235,13 @@ def test_sizes_slices_and_the_critics_view() -> None:
         private = world.privileged()
         assert step.obs.shape == (64, world.observation_size) and private.shape == (64, world.privileged_size)
         assert step.obs.dtype == private.dtype == torch.float32
-        assert torch.equal(step.privileged, private)
-        for seen, true in ((step.obs, private), (step.last, step.last_privileged)):
+        last_private = step.last_privileged()
+        for seen, true in ((step.obs, private), (step.last, last_private)):
             gap = (seen - true[:, : world.observation_size])[:, :3]
             assert 0.005 < float(gap.std()) < 0.02, "the device sees noise, the critic does not"
             assert torch.equal(seen[:, 3:], true[:, 3 : world.observation_size])
         assert bool(step.truncated.all()) == (count == 10)
-        assert torch.equal(step.last_privileged, private) == (count != 10)
+        assert torch.equal(last_private, private) == (count != 10)
         assert torch.equal(step.last[:, -4:], torch.zeros(64, 4)), "the newest action stands last"
     assert private[:, -7:-2].abs().max() <= 0.1 + 1e-6 and private[:, -7].std() > 0
 
@@ -271,7 +271,7 @@ def test_digits_do_not_depend_on_how_many_rows_there_are() -> None:
         few.table = many.table[:, :count].clone()
         actions = 2 * torch.rand(517, 4, generator=random) - 1
         one, two = many.step(actions), few.step(actions[:count])
-        assert torch.equal(one.last_privileged[:count], two.last_privileged) and torch.equal(one.reward[:count], two.reward)
+        assert torch.equal(one.last_privileged()[:count], two.last_privileged()) and torch.equal(one.reward[:count], two.reward)
 
 
 def test_episodes_end_by_leaving_and_by_time() -> None:

@@ -30,7 +30,7 @@ class Quadrotor:
     target's in m/s (3), all in the world; body rates in rad/s (3); means of the actions sent in the last ``history`` windows
     of ``history_s`` seconds, oldest first (with windows of one step: the last actions).
     Privileged, float32 [n, 36 + 4 history]: the same without noise, then rotor speeds / max (4), push / weight (3), torque
-    in mN m (3), mass, thrust, inertia (3) and lag factors - 1, delay in units of 10 ms (1), share of the episode that is over (1).
+    in mN m (3), mass, thrust, inertia (3) and lag factors - 1, delay in 10 ms (1), share of the episode that is over (1).
     Action, float32 [n, 4]: set-points of rotors 1 to 4, -1 for 0 rpm and +1 for the highest.
     """
 
@@ -67,7 +67,7 @@ class Quadrotor:
         self._bounds = column([task.max_error_m] * 3 + [task.max_rate_rad_s] * 3)
         self.random = torch.Generator(self.device)
         self.table = torch.zeros(0)
-        self._next, self._next_obs, self._next_true = (torch.zeros(0) for _ in range(3))
+        self._next, self._next_obs = torch.zeros(0), torch.zeros(0)
         self._drawn = 0
         self.seed(0)
 
@@ -112,21 +112,18 @@ class Quadrotor:
         terminated, truncated = ~inside, inside & (age[0] >= self._limit)
         penalty = -task.termination_penalty
         reward = torch.where(inside, self._reward(true, body, action, before[-4:]), penalty)
-        history = self._history(after)
-        seen = torch.cat((self._noisy(true), history))
-        known = torch.cat((true, history, *self._secrets(after)))
+        seen = torch.cat((self._noisy(true), self._history(after)))
         ended = terminated | truncated
         self.table = torch.where(ended, self._next, after)
         obs = torch.where(ended, self._next_obs, seen)
-        privileged = torch.where(ended, self._next_true, known)
         self._drawn += 1
         if self._drawn == _DRAW_EVERY:
             self._draw()
-        return WorldStep(obs.T, reward, terminated, truncated, seen.T, privileged.T, known.T)
+        return WorldStep(obs.T, reward, terminated, truncated, seen.T, lambda: self._known(after))
 
     def privileged(self) -> Tensor:
         """float32 [n, privileged_size]; see the class."""
-        return self._known(self.table).T
+        return self._known(self.table)
 
     def position_error_m(self) -> Tensor:
         """True distance from the target, float32 [n]."""
@@ -138,24 +135,21 @@ class Quadrotor:
         What the rows that go on see is seen with fresh noise.
         """
         self._draw()
-        seen = torch.cat((self._noisy(self._true(self.table)), self._history(self.table)))
+        obs = torch.where(rows, self._next_obs, self._seen(self.table))
         self.table = torch.where(rows, self._next, self.table)
-        obs = torch.where(rows, self._next_obs, seen)
         self._draw()
         return obs.T
 
     def state(self) -> dict[str, Any]:
         """Rows, the beginnings drawn for them, and the random stream, copied."""
-        tensors = {"table": self.table, "next": self._next, "next_obs": self._next_obs, "next_true": self._next_true}
-        return {name: value.clone() for name, value in tensors.items()} | {
-            "drawn": self._drawn,
-            "random": self.random.get_state(),
-        }
+        tensors = {"table": self.table, "next": self._next, "next_obs": self._next_obs}
+        counted = {"drawn": self._drawn, "random": self.random.get_state()}
+        return {name: value.clone() for name, value in tensors.items()} | counted
 
     def restore(self, state: dict[str, Any]) -> None:
         """The inverse of :meth:`state`."""
-        names = ("table", "next", "next_obs", "next_true")
-        self.table, self._next, self._next_obs, self._next_true = (state[name].to(self.device).clone() for name in names)
+        names = ("table", "next", "next_obs")
+        self.table, self._next, self._next_obs = (state[name].to(self.device).clone() for name in names)
         self._drawn = int(state["drawn"])
         self.random.set_state(state["random"])
 
@@ -197,14 +191,15 @@ class Quadrotor:
         means = table[self._at["means"]]
         return means if self._window == 1 else means.view(self._means, 4, -1)[:: self._window].flatten(0, 1)
 
-    def _secrets(self, table: Tensor) -> tuple[Tensor, ...]:
-        """What no device can measure, [18, n] in all."""
-        at = self._at
-        late = table[at["delay"]] * (100 / self.control_hz)
-        return table[at["body"]][RPM] / self.airframe.max_rpm, table[at["hidden"]], late, table[at["age"]] / self._limit
+    def _seen(self, table: Tensor) -> Tensor:
+        return torch.cat((self._noisy(self._true(table)), self._history(table)))
 
     def _known(self, table: Tensor) -> Tensor:
-        return torch.cat((self._true(table), self._history(table), *self._secrets(table)))
+        """What :meth:`privileged` gives."""
+        at = self._at
+        speeds, late = table[at["body"]][RPM] / self.airframe.max_rpm, table[at["delay"]] * (100 / self.control_hz)
+        secrets = (speeds, table[at["hidden"]], late, table[at["age"]] / self._limit)
+        return torch.cat((self._true(table), self._history(table), *secrets)).T
 
     def _target(self, phase: Tensor, age: Tensor) -> tuple[Tensor, Tensor]:
         """(position, velocity) to be at, each [3, n], of the figure of eight; both arguments [n]."""
@@ -218,9 +213,7 @@ class Quadrotor:
     def _draw(self) -> None:
         """The next beginning of every row, and what is seen of it."""
         self._next = self._first()
-        true, history = self._true(self._next), self._history(self._next)
-        self._next_obs = torch.cat((self._noisy(true), history))
-        self._next_true = torch.cat((true, history, *self._secrets(self._next)))
+        self._next_obs = self._seen(self._next)
         self._drawn = 0
 
     def _first(self) -> Tensor:

@@ -24,8 +24,8 @@ class QuadrotorTask:
     history: int = 8
     """Windows of past actions in the observation. The paper has 32; the lag of the rotors asks for some 10 of 10 ms."""
     history_s: float = 0.01
-    """Seconds of one window of that history. With windows of fixed length a policy can fly at another rate than it was trained at,
-    as the paper's does."""
+    """Seconds of one window of that history: being fixed, a policy can fly at another rate than it was trained at, as the
+    paper's does."""
     delay_s: tuple[float, float] = (0.0, 0.01)
     """Shortest and longest time between an action and its reaching the motors, rounded to control steps."""
     lissajous_m: tuple[float, float] = (0.5, 1.0)

@@ -28,10 +28,6 @@ class WorldStep:
     """bool [n]: the episode was cut by its time limit and did not terminate; its future is worth V(``last``)."""
     last: Tensor
     """float32 [n, observation_size]: what was seen before any row started anew; equals ``obs`` where no episode ended."""
-    privileged: Tensor
-    """float32 [n, privileged_size]: the true state that ``obs`` was seen of."""
-    last_privileged: Tensor
-    """float32 [n, privileged_size]: the true state that ``last`` was seen of; a truncated row is worth V of it."""
     last_privileged: Callable[[], Tensor] | None = None
     """Gives the true state at that moment, float32 [n, privileged_size]; None for a world without one."""
 
