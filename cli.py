@@ -30,7 +30,13 @@ Verbose = Annotated[
 Trust = Annotated[bool, typer.Option("--trust", help="Run native code in the artifact although it was not built here.")]
 Device = Annotated[str, typer.Option(envvar="PILOTFISH_DEVICE", help="auto, cpu or cuda.")]
 Seed = Annotated[int, typer.Option(envvar="PILOTFISH_SEED", help="Random seed.")]
-Env = Annotated[str | None, typer.Option("--env", envvar="PILOTFISH_ENV", help="Gymnasium id, such as HalfCheetah-v5.")]
+Env = Annotated[
+    str | None, typer.Option("--env", envvar="PILOTFISH_ENV", help="Gymnasium id, such as HalfCheetah-v5, or your module:Class.")
+]
+TrustEnv = Annotated[
+    list[str] | None,
+    typer.Option("--trust-env", metavar="MODULE:CLASS", help="Environment that the job may import from a module; repeatable."),
+]
 Output = Annotated[Path | None, typer.Option("-o", "--output", help="Where to write.")]
 PolicyPath = Annotated[Path, typer.Argument(metavar="POLICY", help="A policy bundle, NAME.policy.")]
 ArtifactPath = Annotated[Path, typer.Argument(metavar="ARTIFACT", help="An artifact folder, NAME@TARGET.BACKEND.")]
@@ -58,6 +64,7 @@ def run(
     output: Output = None,
     seed: Annotated[int | None, typer.Option(envvar="PILOTFISH_SEED", help="Overrides the job's seed.")] = None,
     device: Annotated[str | None, typer.Option(envvar="PILOTFISH_DEVICE", help="auto, cpu or cuda.")] = None,
+    trusted: TrustEnv = None,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
@@ -66,7 +73,10 @@ def run(
     Each step is cached by the content it depends on: run the same command again after an interrupt and it goes on.
     """
     from .job import load_job, run_job
+    from .policy import trust_env
 
+    for name in trusted or []:
+        trust_env(name)
     job = load_job(job_file, output=str(output) if output else None, seed=seed, device=device)
     result = run_job(job, listener=terminal.StepPrinter(), progress=terminal.interactive())
     summary = {
@@ -88,7 +98,7 @@ def run(
 
 @app.command(epilog=example("pilotfish train HalfCheetah-v5 --algorithm ppo --steps 1000000 -o cheetah.policy"))
 def train(
-    env: Annotated[str, typer.Argument(metavar="ENV", help="Gymnasium id.")],
+    env: Annotated[str, typer.Argument(metavar="ENV", help="Gymnasium id, or your own module:Class.")],
     algorithm: Annotated[str, typer.Option(help="ppo, sac or td3.")] = "ppo",
     steps: Annotated[int | None, typer.Option(min=1, help="Environment steps; default: the algorithm's.")] = None,
     stop_at_return: Annotated[float | None, typer.Option(help="End early at an evaluation with this mean return.")] = None,
@@ -101,6 +111,7 @@ def train(
     verbose: Verbose = False,
 ) -> None:
     """Train a small policy from scratch. An interrupted run goes on where it was."""
+    from .policy import trust_env
     from .train.config import train_config
     from .train.run import train as train_policy
 
@@ -110,9 +121,10 @@ def train(
     if stop_at_return is not None:
         settings["stop_at_return"] = stop_at_return
     config = train_config(settings, "train")
-    folder = run_folder or Path("runs") / f"train-{env}-{algorithm}-{seed}"
+    trust_env(env)
+    folder = run_folder or Path("runs") / f"train-{terminal.file_safe(env)}-{algorithm}-{seed}"
     policy = train_policy(config, folder, device=device, progress=terminal.interactive())
-    terminal.saved(policy, output or Path(f"{env}.policy"), as_json)
+    terminal.saved(policy, output or Path(f"{terminal.file_safe(env)}.policy"), as_json)
 
 
 @app.command(epilog=example("pilotfish adopt ppo.zip --normalizer vecnormalize.pkl --env HalfCheetah-v5 -o cheetah.policy"))
@@ -129,8 +141,10 @@ def adopt(
     verbose: Verbose = False,
 ) -> None:
     """Take over a policy that was trained elsewhere, with everything it needs to act."""
+    from .policy import trust_env
     from .policy.adopt import adopt as adopt_policy
 
+    trust_env(env)
     policy = adopt_policy(checkpoint, normalizer=normalizer, config=config, env=env, name=name, control_hz=control_hz, seed=seed)
     for note in policy.contract.provenance.notes:
         terminal.note(note)
@@ -151,8 +165,9 @@ def compress(
     """Make a policy smaller by a recipe of passes; heal it by distillation."""
     from .compress.recipe import compress as compress_policy
     from .compress.recipe import load_recipe
-    from .policy.bundle import Policy
+    from .policy import Policy, trust_env
 
+    trust_env(env)
     passes = load_recipe(recipe)
     original = Policy.load(policy)
     small = compress_policy(original, passes, device=device, env=env, seed=seed, progress=terminal.interactive())
@@ -263,10 +278,11 @@ def evaluate(
     verbose: Verbose = False,
 ) -> None:
     """Closed-loop return of the artifact itself, on the same seeds as its reference."""
-    from .policy.bundle import Policy
+    from .policy import Policy, trust_env
     from .runtime.artifact import Artifact
     from .runtime.evaluate import evaluate as evaluate_artifact
 
+    trust_env(env)
     built = Artifact.load(artifact)
     against = Policy.load(reference) if reference else None
     with terminal.counting("evaluate") as progress:

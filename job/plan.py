@@ -10,6 +10,7 @@ from typing import Any
 
 from ..errors import GateFailed, MissingTool, Unreachable
 from ..policy.bundle import Policy
+from ..policy.own_environment import source_of_own
 from ..runtime.artifact import RESULTS, Artifact
 from ..targets import host, load_target
 from ..targets.profile import TARGET, Target
@@ -138,9 +139,8 @@ class _Run:
             )
         else:
             config = self._train_config()
-            self.cache.run(
-                "train", {"config": dataclasses.asdict(config), "name": self.job.name}, [path], lambda: self._train(config, path)
-            )
+            depends = {"config": dataclasses.asdict(config), "name": self.job.name} | source_of_own(config.env)
+            self.cache.run("train", depends, [path], lambda: self._train(config, path))
         return Policy.load(path)
 
     def _adopt(self, path: Path) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import BadInput, Unsupported, require
 from .contract import Contract
+from .own_environment import is_own, make_own
 from .scene import Scene
 
 if TYPE_CHECKING:
@@ -21,7 +22,9 @@ def make_env(env: str | Scene, **options: Any) -> gymnasium.Env:
 
     A :class:`pilotfish.policy.scene.Scene` adds what happens between observation and action: observations that are late, several
     actions per decision or late ones, stacked frames, in this order from the inside; its steps are decisions.
-    Raises BadInput for an unknown id (the registry's own suggestion is passed on), Unsupported for spaces
+    ``module:Class`` is an environment of the user's own, see :mod:`pilotfish.policy.own_environment`.
+    Raises BadInput for an unknown id (the registry's own suggestion is passed on) and for a module that the user did not name,
+    Unsupported for spaces
     that are no vector in and vector or index out, MissingTool without the ``sim`` extra.
     """
     if not isinstance(env, Scene):
@@ -40,13 +43,12 @@ def make_env(env: str | Scene, **options: Any) -> gymnasium.Env:
 def _flat(env_id: str, **options: Any) -> gymnasium.Env:
     """The environment of that id alone."""
     gym = require("gymnasium", "sim")
-    if not isinstance(env_id, str) or not env_id or ":" in env_id:
-        # "module:Env-v0" makes Gymnasium import that module: a stranger's policy or job must not do so.
+    if not isinstance(env_id, str) or not env_id:
         raise BadInput(f"environment {env_id!r}", expected="the id of a registered Gymnasium environment", found=repr(env_id))
     _listen_to_mujoco()
-    _register_own()
+    _register_shipped()
     try:
-        env = gym.make(env_id, **options)
+        env = make_own(env_id, **options) if is_own(env_id) else gym.make(env_id, **options)
     except gym.error.DependencyNotInstalled as error:
         require("mujoco", "sim")
         raise BadInput(
@@ -74,7 +76,7 @@ def _flat(env_id: str, **options: Any) -> gymnasium.Env:
 
 
 @functools.cache
-def _register_own() -> None:
+def _register_shipped() -> None:
     """Pilotfish's own environments, by the entry points that Gymnasium imports when one is made (they need torch)."""
     gym = require("gymnasium", "sim")
     for name, task in (("pilotfish/Quadrotor-v0", "hover"), ("pilotfish/QuadrotorLissajous-v0", "lissajous")):

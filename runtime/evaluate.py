@@ -18,6 +18,7 @@ from ..figure import Figure, Source
 from ..policy.bundle import Policy
 from ..policy.contract import Contract
 from ..policy.environment import check_env, make_env, to_env_action
+from ..policy.own_environment import is_own
 from ..policy.reference import Reference
 from ..policy.scene import Scene, scene_of
 from ..targets import host
@@ -180,7 +181,8 @@ def _world(scene: str | Scene, contract: Contract, stack: ExitStack) -> gymnasiu
 def _reference_returns(
     policy: Policy, world: gymnasium.Env, scene: str | Scene, seeds: list[int], cache: Path | None, progress: Progress | None
 ) -> tuple[list[float], list[int]]:
-    path = _cache_path(cache, policy, scene) if cache else None
+    own = is_own(scene if isinstance(scene, str) else scene.env)  # whose next edit no cache would notice
+    path = _cache_path(cache, policy, scene) if cache and not own else None
     kept = _read_cache(path) if path else {}
     session, fresh = Reference(policy), False
     flown: list[tuple[float, int]] = []

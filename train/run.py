@@ -20,6 +20,7 @@ from ..policy.bundle import Policy
 from ..policy.contract import Action, Contract, Normalizer, Observation, Provenance, Timing
 from ..policy.environment import control_hz
 from ..policy.layers import Layers, Weights
+from ..policy.own_environment import source_of_own, trust_env
 from ..policy.record import record_golden
 from .checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
 from .config import PPOConfig, SACConfig, TD3Config
@@ -78,6 +79,7 @@ def train(
     Raises MissingTool for a CUDA device that is not there, BadInput for settings or environments that cannot work.
     """
     where = resolve_device(device)
+    trust_env(config.env)  # whoever calls this names it; a job file's was looked at before
     folder = Path(run_folder)
     if folder.exists() and not folder.is_dir():
         raise BadInput(folder, expected="a folder for the run", found="a file", repair="Choose another output")
@@ -182,6 +184,7 @@ class _Run:
         }
         if "mujoco" in type(env.unwrapped).__module__:
             tools["mujoco"] = importlib.metadata.version("mujoco")
+        tools |= source_of_own(config.env)
         contract = Contract(
             observation=Observation(size=self.envs.observation_size, history=config.history, normalizer=normalizer),
             action=action,

@@ -80,7 +80,7 @@ def test_a_wrong_number_of_steps_is_refused(steps: int) -> None:
 
 @pytest.mark.parametrize(
     ("env", "said"),
-    [("CartPole-v9", "CartPole"), ("Nothing-v0", "registered"), ("os:system", "registered"), ("", "registered")],
+    [("CartPole-v9", "CartPole"), ("Nothing-v0", "registered"), ("os:system", "trusts"), ("", "registered")],
 )
 def test_an_unknown_environment_is_refused(env: str, said: str) -> None:
     with pytest.raises(BadInput, match=said):
