@@ -11,7 +11,7 @@ pytest.importorskip("gymnasium", reason="gymnasium is not installed")
 
 import torch
 
-from pilotfish.errors import BadInput, Unsupported
+from pilotfish.errors import BadInput
 from pilotfish.policy.environment import control_hz, make_env
 from pilotfish.train.worlds.crazyflie import BITCRAZE_THRUST, CRAZYFLIE, GRAVITY_M_S2
 from pilotfish.train.worlds.flight import POSITION, QUATERNION, RATE, RPM, VELOCITY, Flight, Physics
@@ -295,11 +295,11 @@ def test_abandoned_rows_begin_anew_and_the_others_go_on() -> None:
     for _ in range(5):
         world.step(torch.zeros(6, 4))
     before, chosen = world.table.clone(), torch.tensor([True, False, False, True, False, False])
-    obs = world.restart(chosen)
+    obs = world.reset(chosen)
     assert (world.rows["age"][0] == torch.where(chosen, 0.0, 5.0)).all()
     assert torch.equal(world.table[:, ~chosen], before[:, ~chosen])
     assert torch.equal(obs, world.privileged()[:, : world.observation_size])
-    assert not torch.equal(world.restart(chosen)[chosen], obs[chosen])
+    assert not torch.equal(world.reset(chosen)[chosen], obs[chosen])
 
 
 def test_staggered_rows_do_not_end_together() -> None:
@@ -351,7 +351,10 @@ def test_gymnasium_and_the_trainers_meet_the_same_task(env_id: str) -> None:
     random = np.random.default_rng(0)
     for before, actions in zip(expected, random.uniform(-1, 1, (120, 6, 4)), strict=True):
         np.testing.assert_array_equal(before.obs, envs.step(actions).obs)
-    with pytest.raises(Unsupported):
-        envs.restart(np.array([0]))
+    before = envs.obs
+    envs.restart(np.array([0, 4]))
+    kept = [1, 2, 3, 5]
+    assert np.abs(envs.obs - before)[kept].max() < 0.02 < np.abs(envs.obs - before)[[0, 4]].max(1).min()
+    assert envs.action.offset == envs.world.rest_action
     envs.close()
     env.close()

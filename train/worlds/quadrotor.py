@@ -43,6 +43,7 @@ class Quadrotor:
         self.observation_size = 18 + 4 * task.history
         self.privileged_size = self.observation_size + 18
         self.airframe = CRAZYFLIE
+        self.rest_action = (self.airframe.hover_action,) * 4
         self.flight = Flight(self.airframe, 1 / self.control_hz, self.device)
         self._limit = round(task.episode_s * self.control_hz)
         self._window = max(1, round(task.history_s * self.control_hz))
@@ -76,12 +77,19 @@ class Quadrotor:
         self.random.manual_seed(seed)
         self.reset()
 
-    def reset(self) -> Tensor:
-        """Begin an episode in every row -> observation, float32 [n, observation_size]."""
+    def reset(self, rows: Tensor | None = None) -> Tensor:
+        """Begin an episode in every row, or in those of ``rows`` (bool [n]) -> observation, float32 [n, observation_size].
+
+        What the rows that go on see is seen again, with fresh noise.
+        """
         self._draw()
-        self.table, obs = self._next, self._next_obs
+        if rows is None:
+            self.table, obs = self._next, self._next_obs
+        else:
+            obs = torch.where(rows, self._next_obs, self._seen(self.table))
+            self.table = torch.where(rows, self._next, self.table)
         self._draw()
-        if self.task.stagger:
+        if rows is None and self.task.stagger:
             share = torch.rand((1, self.num_envs), generator=self.random, device=self.device)
             self.rows["age"][:] = (share * self._limit).floor()
         return obs.T
@@ -128,17 +136,6 @@ class Quadrotor:
     def position_error_m(self) -> Tensor:
         """True distance from the target, float32 [n]."""
         return self._true(self.table)[:3].norm(dim=0)
-
-    def restart(self, rows: Tensor) -> Tensor:
-        """Abandon the episodes of these rows, bool [n], and begin others -> observation of every row, float32 [n, size].
-
-        What the rows that go on see is seen with fresh noise.
-        """
-        self._draw()
-        obs = torch.where(rows, self._next_obs, self._seen(self.table))
-        self.table = torch.where(rows, self._next, self.table)
-        self._draw()
-        return obs.T
 
     def state(self) -> dict[str, Any]:
         """Rows, the beginnings drawn for them, and the random stream, copied."""

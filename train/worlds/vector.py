@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...errors import Unsupported
 from ...policy.contract import Action
 from ...policy.environment import make_env
 from ..environments import Step, VectorEnv
@@ -28,12 +27,12 @@ class WorldVector(VectorEnv):
 
     def __init__(self, env_id: str, count: int, seed: int) -> None:
         self.env_id, self.world = env_id, WORLDS[env_id](count)
+        self.device = torch.device("cpu")
         # One ordinary environment says what the id's own specification and control rate are.
         self.envs = [make_env(env_id, disable_env_checker=True)]
         self.discrete = False
-        size = self.world.action_size
         self.observation_size = self.world.observation_size
-        self.action = Action(kind="continuous", size=size, low=(-1.0,) * size, high=(1.0,) * size, distribution="Gaussian mean")
+        self.action = action_around(self.world.rest_action)
         self.world.seed(seed)
         self._obs = self.world.reset().cpu().numpy()
         self._returns = np.zeros(count)
@@ -58,10 +57,11 @@ class WorldVector(VectorEnv):
         return Step(self._obs.copy(), reward, terminated, truncated, last, finished)
 
     def restart(self, indices: np.ndarray) -> None:
-        """Not offered: a world abandons no rows."""
-        raise Unsupported(
-            f"environment {self.env_id!r}", expected="rows that run to their end", found=f"a restart of {len(indices)}"
-        )
+        """Abandon the episodes of these rows, int [k], and begin new ones."""
+        rows = torch.zeros(len(self), dtype=torch.bool, device=self.world.device)
+        rows[torch.from_numpy(indices)] = True
+        self._obs = self.world.reset(rows).cpu().numpy()
+        self._returns[indices], self._lengths[indices] = 0.0, 0
 
     def state(self) -> dict[str, Any]:
         """The world's own state, and what is counted here."""
@@ -73,6 +73,14 @@ class WorldVector(VectorEnv):
         self.world.restore(state["world"])
         self._obs, self._returns, self._lengths = (np.array(state[key]) for key in ("obs", "returns", "lengths"))
         return True
+
+
+def action_around(rest: tuple[float, ...]) -> Action:
+    """Action entries in [-1, 1], where an output of 0 means ``rest``."""
+    size = len(rest)
+    low, high = (-1.0,) * size, (1.0,) * size
+    offset = rest if any(rest) else ()
+    return Action(kind="continuous", size=size, offset=offset, low=low, high=high, distribution="Gaussian mean")
 
 
 def vector_env(env_id: str, count: int, seed: int) -> VectorEnv:

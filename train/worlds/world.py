@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 
@@ -36,16 +37,20 @@ class World(Protocol):
     """n independent episodes of one task. Actions are float32 [n, action_size], each entry in [-1, 1], clipped by the world."""
 
     num_envs: int
+    device: torch.device
     observation_size: int
     action_size: int
     privileged_size: int
     control_hz: float
+    rest_action: tuple[float, ...]
+    """The action to explore around first, such as the one that hovers: the contract's offset on what the network says."""
 
     def seed(self, seed: int) -> None:
         """Start the world's random stream; the same seed, resets and actions give the same numbers on the same device."""
 
-    def reset(self) -> Tensor:
-        """Begin an episode in every row -> observation, float32 [n, observation_size]."""
+    def reset(self, rows: Tensor | None = None) -> Tensor:
+        """Begin an episode in every row, or in those of ``rows`` (bool [n]) alone -> observation of all, float32
+        [n, observation_size]."""
 
     def step(self, actions: Tensor) -> WorldStep:
         """Advance every row by 1 / control_hz seconds; rows whose episode ended begin the next one at once."""
