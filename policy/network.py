@@ -133,8 +133,15 @@ class Network(nn.Module):
 
     def forward(self, x: Tensor, state: State = ()) -> tuple[Tensor, State]:
         """One decision for a batch: (y [B, out], next state)."""
+        return self._run(self.layers, x, state)
+
+    def after(self, x: Tensor, first: int) -> Tensor:
+        """What the layers from number ``first`` on, none of them recurrent, make of x [B, width] -> y [B, out]."""
+        return self._run(self.layers[first:], x, ())[0]
+
+    def _run(self, layers: Layers, x: Tensor, state: State) -> tuple[Tensor, State]:
         left, following = list(state), []
-        for layer in self.layers:
+        for layer in layers:
             match layer:
                 case Linear(name=name):
                     x = F.linear(x, self.tensor(f"{name}.weight"), self.tensor(f"{name}.bias") if layer.bias else None)

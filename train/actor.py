@@ -7,9 +7,10 @@ import math
 
 import torch
 
-from ..policy.layers import GRU, LSTM, Activation, ActivationName, Layer, LayerNorm, Layers, Linear
+from ..policy.layers import GRU, LSTM, Activation, ActivationName, CfC, Layer, LayerNorm, Layers, Linear, tensor_shapes
 from ..policy.network import Network
 
+CELLS: dict[str, type[GRU] | type[LSTM] | type[CfC]] = {"gru": GRU, "lstm": LSTM, "cfc": CfC}
 _GAINS = {"tanh": 5 / 3, "relu": math.sqrt(2), "leaky_relu": math.sqrt(2), "elu": math.sqrt(2), "silu": math.sqrt(2)}
 
 
@@ -21,12 +22,12 @@ def network_layers(
     out_size: int,
     recurrent: tuple[str, int] | None = None,
 ) -> Layers:
-    """A multi-layer perceptron obs -> hidden… -> out; ``recurrent`` ("gru" | "lstm", width) puts such a cell first."""
+    """A multi-layer perceptron obs -> hidden… -> out; ``recurrent`` (a name in :data:`CELLS`, width) puts such a cell first."""
     layers: list[Layer] = []
     width = obs_size
     if recurrent is not None:
         kind, size = recurrent
-        layers.append((LSTM if kind == "lstm" else GRU)(name=kind, in_size=width, hidden_size=size))
+        layers.append(CELLS[kind](name=kind, in_size=width, hidden_size=size))
         width = size
     for index, size in enumerate(hidden):
         layers.append(Linear(f"hidden{index}", width, size))
@@ -53,10 +54,12 @@ def initialize(network: Network, generator: torch.Generator, out_gain: float | N
         if layer.bias:
             torch.nn.init.zeros_(getattr(network, f"{layer.name}__bias"))
     for cell in network.layers:
-        if isinstance(cell, GRU | LSTM):
+        if isinstance(cell, GRU | LSTM | CfC):
             bound = 1 / math.sqrt(cell.hidden_size)
-            for tensor in ("weight_ih", "weight_hh"):
-                torch.nn.init.uniform_(getattr(network, f"{cell.name}__{tensor}"), -bound, bound, generator=generator)
+            for name, (shape, _) in tensor_shapes(cell).items():
+                matrix = getattr(network, name.replace(".", "__"), None)  # a low-rank network draws its own
+                if matrix is not None and len(shape) == 2:
+                    torch.nn.init.uniform_(matrix, -bound, bound, generator=generator)
     return network
 
 

@@ -38,7 +38,7 @@ Delay = Annotated[tuple[int, int], BeforeValidator(_range)]
 Late = Annotated[Latency, BeforeValidator(_latency)]
 
 
-_SHAPELESS = ("checkpoint_every_s", "stop_at_return")
+_SHAPELESS = ("checkpoint_every_s", "stop_at_return", "threads")
 """Settings that change where a run is saved or ends, never a number on its way: a checkpoint is continued across them."""
 
 
@@ -105,7 +105,7 @@ class _Common:
         """sha256 of every setting that shapes the run; a checkpoint continues only a run of the same digest."""
         settings: dict[str, Any] = TypeAdapter(type(self)).dump_python(self, mode="json")  # type: ignore[arg-type]
         for name in _SHAPELESS:
-            settings.pop(name)
+            settings.pop(name, None)
         return sealed.sha256_bytes(sealed.canonical_json(settings).encode())
 
 
@@ -145,9 +145,25 @@ class PPOConfig(_Common):
     """Initial logarithm of the Gaussian's standard deviation, in units of half the action range."""
     normalize_reward: bool = True
     """Rewards are divided by the running standard deviation of the discounted return."""
+    asymmetric_critic: bool = False
+    """The critic sees the environment's true state, without noise and delay, which the device never can."""
+    recurrent: Literal["none", "gru", "lstm", "cfc"] = "none"
+    """A memory before the hidden layers of the actor, and of the critic unless it is asymmetric."""
+    recurrent_size: Annotated[int, Field(gt=0, le=4096)] = 32
+    """Width of the memory."""
+    recurrent_rank: Annotated[int, Field(gt=0, le=4096)] | None = None
+    """Rank of the actor's recurrent matrices, kept by training their two factors; None: full."""
+    recurrent_sparsity: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the entries of the actor's recurrent matrices that are zero throughout, at random places."""
 
     @model_validator(mode="after")
     def _check(self) -> PPOConfig:
+        if self.recurrent == "none" and (self.recurrent_rank is not None or self.recurrent_sparsity):
+            raise ValueError("recurrent_rank and recurrent_sparsity need recurrent = gru, lstm or cfc")
+        if self.recurrent_rank is not None and self.recurrent_sparsity:
+            raise ValueError("recurrent_rank or recurrent_sparsity, not both: a product of sparse factors is not sparse")
+        if self.recurrent_rank is not None and self.recurrent_rank > self.recurrent_size:
+            raise ValueError(f"recurrent_rank {self.recurrent_rank} is above recurrent_size {self.recurrent_size}")
         if self.minibatch_size > self.n_envs * self.rollout_steps:
             raise ValueError(
                 f"minibatch_size {self.minibatch_size} is larger than a rollout of n_envs * rollout_steps = "
@@ -180,6 +196,8 @@ class _OffPolicy(_Common):
     """Discount."""
     tau: Rate = 0.005
     """Share of the critics that flows into their targets per gradient step."""
+    threads: Annotated[int, Field(ge=0, le=2)] = 0
+    """CPU threads of a gradient step, for the same results; 0: two where critics and minibatch are large and two cores are ours."""
     normalize_observation: bool = False
     """Running mean and variance of the observation, folded into the policy's contract."""
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from ..policy.contract import Normalizer
 
@@ -26,7 +28,16 @@ class Moments:
         if not len(batch):
             return
         wide = np.asarray(batch, np.float64)
-        count, mean, variance = len(wide), wide.mean(axis=0), wide.var(axis=0)
+        self.merge(len(wide), wide.mean(axis=0), wide.var(axis=0))
+
+    def update_tensor(self, batch: Tensor) -> None:
+        """The same for a tensor on any device; two vectors come back from it."""
+        if len(batch):
+            variance, mean = torch.var_mean(batch.double(), dim=0, correction=0)
+            self.merge(len(batch), mean.cpu().numpy(), variance.cpu().numpy())
+
+    def merge(self, count: int, mean: np.ndarray, variance: np.ndarray) -> None:
+        """Merge ``count`` rows of this mean and variance, float64 [size] each."""
         if not self.count:
             self.count, self.mean, self.variance = count, mean, variance
             return
@@ -67,6 +78,16 @@ class ObservationNormalizer:
             self.moments.update(obs)
             self._fold()
 
+    def learn(self, obs: Tensor) -> None:
+        """:meth:`update` from a tensor on any device."""
+        if self.active:
+            self.moments.update_tensor(obs)
+            self._fold()
+
+    def tensors(self, device: torch.device) -> tuple[Tensor, Tensor] | None:
+        """:attr:`constants` on a device; None where inactive."""
+        return tuple(torch.from_numpy(array).to(device) for array in self.constants) if self.active else None  # type: ignore[return-value]
+
     def __call__(self, obs: np.ndarray) -> np.ndarray:
         """float32 [n, size] -> float32 [n, size]; the same arithmetic as the torch reference."""
         if not self.active:
@@ -94,28 +115,28 @@ class ObservationNormalizer:
 class RewardScaler:
     """Rewards divided by the running standard deviation of the discounted return, then clipped to ±10."""
 
-    def __init__(self, n_envs: int, gamma: float, active: bool) -> None:
+    def __init__(self, n_envs: int, gamma: float, active: bool, device: torch.device) -> None:
         self.gamma, self.active = gamma, active
         self.moments = Moments(1)
-        self._running = np.zeros(n_envs)
+        self._running = torch.zeros(n_envs, dtype=torch.float64, device=device)
 
-    def __call__(self, reward: np.ndarray, ended: np.ndarray) -> np.ndarray:
+    def __call__(self, reward: Tensor, ended: Tensor) -> Tensor:
         """reward float64 [T, n], ended bool [T, n] (episode over after the step) -> scaled float64 [T, n]."""
         if not self.active:
             return reward
-        returns = np.zeros_like(reward)
+        returns = torch.empty_like(reward)
+        going = (~ended).double()
         for t in range(len(reward)):
-            self._running = self._running * self.gamma + reward[t]
-            returns[t] = self._running
-            self._running = np.where(ended[t], 0.0, self._running)
-        self.moments.update(returns.reshape(-1, 1))
-        return np.clip(reward / np.sqrt(self.moments.variance + EPSILON), -CLIP, CLIP)
+            torch.add(reward[t], self._running, alpha=self.gamma, out=returns[t])
+            self._running = returns[t] * going[t]
+        self.moments.update_tensor(returns.reshape(-1, 1))
+        return (reward / float(np.sqrt(self.moments.variance[0] + EPSILON))).clamp_(-CLIP, CLIP)
 
     def state(self) -> dict[str, Any]:
         """Plain data for a checkpoint."""
-        return {"moments": self.moments.state(), "running": self._running.copy()}
+        return {"moments": self.moments.state(), "running": self._running.clone()}
 
     def restore(self, state: dict[str, Any]) -> None:
         """The inverse of :meth:`state`."""
         self.moments.restore(state["moments"])
-        self._running = np.array(state["running"])
+        self._running = state["running"].to(self._running.device)

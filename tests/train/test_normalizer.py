@@ -1,6 +1,7 @@
 """Running statistics: merged batches equal the whole, and what runs equals what the contract says."""
 
 import numpy as np
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -48,8 +49,9 @@ def test_an_inactive_normalizer_is_the_identity() -> None:
 def test_rewards_are_scaled_by_the_deviation_of_the_discounted_return() -> None:
     random = np.random.default_rng(1)
     reward, ended = random.normal(2, 1, (50, 3)), random.random((50, 3)) < 0.1
-    scaler = RewardScaler(3, 0.9, active=True)
-    halves = [scaler(reward[:20], ended[:20]), scaler(reward[20:], ended[20:])]
+    scaler = RewardScaler(3, 0.9, active=True, device=torch.device("cpu"))
+    parts = [(torch.from_numpy(reward[rows]), torch.from_numpy(ended[rows])) for rows in (slice(20), slice(20, None))]
+    halves = [scaler(*part).numpy() for part in parts]
     returns = np.zeros((50, 3))
     for env in range(3):
         running = 0.0
