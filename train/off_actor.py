@@ -8,6 +8,7 @@ from torch import Tensor
 from ..policy.layers import Activation, Layers, Linear, Weights
 from ..policy.network import Network
 from .actor import initialize
+from .crew import Crew
 from .stacked import STACKABLE, Flat, Stack
 
 
@@ -43,16 +44,18 @@ class Actor:
 class PlainActor:
     """The same for linear layers with one kind of activation between them, by hand."""
 
-    def __init__(self, layers: Layers, generator: torch.Generator, device: torch.device, out_gain: float = 0.01) -> None:
+    def __init__(
+        self, layers: Layers, generator: torch.Generator, device: torch.device, out_gain: float = 0.01, crew: Crew | None = None
+    ) -> None:
         linear = [layer for layer in layers if isinstance(layer, Linear)]
         functions = [layer.function for layer in layers if isinstance(layer, Activation)]
         sizes = (linear[0].in_size, *(layer.out_size for layer in linear))
-        self.stack = Stack(1, sizes, functions[0] if functions else "relu", device)
+        self.stack = Stack(1, sizes, functions[0] if functions else "relu", device, crew)
         self.flat, self.names = self.stack.flat, [layer.name for layer in linear]
         first = initialize(Network(layers), generator, out_gain).to_weights()
-        for name, weight, bias in zip(self.names, self.stack.weights, self.stack.biases, strict=True):
-            weight[0] = torch.from_numpy(first[f"{name}.weight"]).T
-            bias[0, 0] = torch.from_numpy(first[f"{name}.bias"])
+        for name, values in zip(self.names, self.flat.values, strict=True):
+            values[0, :-1] = torch.from_numpy(first[f"{name}.weight"]).T
+            values[0, -1] = torch.from_numpy(first[f"{name}.bias"])
 
     def forward(self, x: Tensor) -> Tensor:
         """y, remembering what :meth:`backward` needs; the next call for as many rows overwrites it."""
@@ -65,14 +68,19 @@ class PlainActor:
     def weights(self) -> Weights:
         """Bundle tensors."""
         weights: Weights = {}
-        for name, weight, bias in zip(self.names, self.stack.weights, self.stack.biases, strict=True):
-            weights[f"{name}.weight"] = weight[0].T.contiguous().cpu().numpy().copy()
-            weights[f"{name}.bias"] = bias[0, 0].cpu().numpy().copy()
+        for name, values in zip(self.names, self.flat.values, strict=True):
+            weights[f"{name}.weight"] = values[0, :-1].T.contiguous().cpu().numpy().copy()
+            weights[f"{name}.bias"] = values[0, -1].cpu().numpy().copy()
         return weights
 
 
-def make_actor(layers: Layers, generator: torch.Generator, device: torch.device, out_gain: float = 0.01) -> Actor | PlainActor:
-    """By hand if every layer is linear or one of the activations of :data:`~pilotfish.train.stacked.STACKABLE`."""
+def make_actor(
+    layers: Layers, generator: torch.Generator, device: torch.device, out_gain: float = 0.01, crew: Crew | None = None
+) -> Actor | PlainActor:
+    """By hand if every layer is linear or one of the activations of :data:`~pilotfish.train.stacked.STACKABLE`.
+
+    A ``crew`` may share the work on wide layers.
+    """
     plain = all(isinstance(layer, Linear) or (isinstance(layer, Activation) and layer.function in STACKABLE) for layer in layers)
     with torch.random.fork_rng(devices=[]):
-        return (PlainActor if plain else Actor)(layers, generator, device, out_gain)
+        return PlainActor(layers, generator, device, out_gain, crew) if plain else Actor(layers, generator, device, out_gain)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
+import os
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
@@ -16,14 +18,29 @@ from ..policy.contract import Action, Normalizer
 from ..policy.layers import Layers, Weights
 from .actor import network_layers
 from .config import SACConfig, TD3Config
+from .crew import Crew
+from .critics import Critics
 from .environments import VectorEnv
 from .normalizer import CLIP, ObservationNormalizer
 from .off_actor import make_actor
 from .replay import Replay
-from .stacked import Adam, Stack
+from .stacked import Adam
 
 STEPS_PER_ITERATION = 16
 """Environment steps between two rounds of updates: few enough to stay on-policy, enough to amortize the loop."""
+
+
+WIDE = 2**22
+"""Multiplications in a minibatch's largest product from which two threads pay (256 rows x 128 x 128)."""
+
+
+def threads_for(config: SACConfig | TD3Config, device: torch.device) -> int:
+    """The setting ``threads``; where it is 0, two if the critics are wide, the device a CPU and two of its cores ours."""
+    if config.threads:
+        return config.threads
+    widest = max(a * b for a, b in itertools.pairwise((*config.critic_hidden, 1)))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return 2 if device.type == "cpu" and cores > 1 and config.batch_size * widest >= WIDE else 1
 
 
 class OffPolicy(ABC):
@@ -52,26 +69,22 @@ class OffPolicy(ABC):
         self.noise = torch.Generator(device).manual_seed(config.seed)
         weights_from = torch.Generator().manual_seed(config.seed)
         size, actions = self.sizes = envs.observation_size, envs.action.size
-        self.action: Action = dataclasses.replace(envs.action, squash="tanh", low=(), high=(), distribution=self.distribution)
+        self.action: Action = dataclasses.replace(envs.action, squash="tanh", distribution=self.distribution)
         self.scale, self.offset = np.asarray(self.action.scale or 1.0), np.asarray(self.action.offset or 0.0)
+        beyond = np.maximum(self.offset + self.scale - self.action.high, self.action.low - (self.offset - self.scale))
+        if np.all(beyond <= 1e-6 * self.scale):  # where tanh cannot leave the range, nothing need clip it
+            self.action = dataclasses.replace(self.action, low=(), high=())
+        crew = Crew(threads_for(config, device))
         shape = (size, config.hidden, config.activation, config.layer_norm)
         self.layers: Layers = network_layers(*shape, actions)
-        self.actor = make_actor(network_layers(*shape, self.heads * actions), weights_from, device)
-        widths = (size + actions, *config.critic_hidden, 1)
-        self.critics = Stack(2, widths, "relu", device)
-        self.critics.draw(weights_from)
-        self.targets = Stack(2, widths, "relu", device, buffers=self.critics)
-        self.targets.flat.value.copy_(self.critics.flat.value)
-        self.optimizers = {
-            "actor": Adam(self.actor.flat, config.learning_rate),
-            "critics": Adam(self.critics.flat, config.learning_rate),
-        }
-        self.followers = {"targets": (self.targets.flat.value, self.critics.flat.value)}
+        self.actor = make_actor(network_layers(*shape, self.heads * actions), weights_from, device, crew=crew)
+        self.critics = Critics(self.sizes, config.critic_hidden, config.learning_rate, weights_from, device, crew)
+        self.optimizers = {"actor": Adam(self.actor.flat, config.learning_rate)}
+        self.crew = crew
         self.normalizer = ObservationNormalizer(size, config.normalize_observation)
         self.replay = Replay(min(config.buffer_size, config.steps + len(envs) * STEPS_PER_ITERATION), size, actions, device)
         self.steps = 0
         self._owed = 0.0
-        self._pair = torch.empty((self.batch_size, size + actions), device=device)
 
     @abstractmethod
     def act(self, obs: Tensor) -> Tensor:
@@ -134,24 +147,19 @@ class OffPolicy(ABC):
         """The observation after the step, [B, size]."""
         return batch[:, sum(self.sizes) : -2]
 
-    def pair(self, obs: Tensor, action: Tensor) -> Tensor:
-        """What a critic reads, [B, size + actions]; overwritten by the next call."""
-        self._pair[:, : self.sizes[0]], self._pair[:, self.sizes[0] :] = obs, action
-        return self._pair
+    def action_of(self, batch: Tensor) -> Tensor:
+        """[B, actions]."""
+        return batch[:, self.sizes[0] : sum(self.sizes)]
 
-    def fit_critics(self, batch: Tensor, following_value: Tensor) -> tuple[Tensor, Tensor]:
-        """One step of both critics towards r + gamma * going * ``following_value`` [B] -> (difference, q), both [2, B, 1]."""
-        target = torch.addcmul(batch[:, -2], batch[:, -1], following_value, value=self.gamma)
-        q = self.critics.forward(batch[:, : sum(self.sizes)])
-        difference = q - target[:, None]
-        self.critics.backward(difference * (2 / len(batch)))
-        self.optimizers["critics"].step()
-        return difference, q
-
-    def follow(self) -> None:
-        """Every target moves by ``tau`` towards what it follows."""
-        for target, followed in self.followers.values():
-            target.lerp_(followed, self.tau)
+    def fit_critics(self, batch: Tensor, following_value: Tensor, log: bool, follow: bool = True) -> dict[str, Tensor]:
+        """One step of both critics towards r + gamma * going * ``following_value`` [B] -> scalars to plot, where ``log``."""
+        wanted = torch.addcmul(batch[:, -2], batch[:, -1], following_value, value=self.gamma)
+        tau = self.tau if follow else 0.0
+        differences, values = self.critics.fit(self.action_of(batch), self.obs_of(batch), wanted, tau)
+        if not log:
+            return {}
+        loss = torch.stack([part.square().sum() for part in differences]).sum() / len(batch)
+        return {"loss/critic": loss, f"{self.name.lower()}/q": torch.stack([part.mean() for part in values]).mean()}
 
     def policy_parts(self) -> tuple[Layers, Weights, Normalizer | None, Action]:
         """What the policy bundle is made from."""
@@ -163,7 +171,7 @@ class OffPolicy(ABC):
         """Everything that the next iteration depends on."""
         return {
             "optimizers": {name: optimizer.state() for name, optimizer in self.optimizers.items()},
-            "targets": {name: target.clone() for name, (target, _) in self.followers.items()},
+            "critics": self.critics.state(),
             "normalizer": self.normalizer.moments.state(),
             "replay": self.replay.state(),
             "random": self.random.bit_generator.state,
@@ -177,8 +185,7 @@ class OffPolicy(ABC):
         """The inverse of :meth:`state`; False if the environments could not be brought back exactly."""
         for name, optimizer in self.optimizers.items():
             optimizer.restore(state["optimizers"][name])
-        for name, (target, _) in self.followers.items():
-            target.copy_(state["targets"][name])
+        self.critics.restore(state["critics"])
         self.normalizer.restore(state["normalizer"])
         self.replay.restore(state["replay"])
         self.random.bit_generator.state = state["random"]

@@ -66,23 +66,18 @@ class SAC(OffPolicy):
         self._both[:rows], self._both[rows:] = self.following_of(batch), obs
         actions, log_probs, seen = self.sample(self._both)
         alpha = self.log_alpha.exp()
-        value = self.targets.forward(self.pair(self.following_of(batch), actions[:rows])).amin(0)[:, 0]
-        difference, q = self.fit_critics(batch, torch.addcmul(value, log_probs[:rows], alpha, value=-1))
-        scalars = {"loss/critic": difference.square().mean(1).sum(), "sac/q": q.mean()} if log else {}
+        value = self.critics.target(actions[:rows], self.following_of(batch))
+        scalars = self.fit_critics(batch, torch.addcmul(value, log_probs[:rows], alpha, value=-1), log)
 
         action, log_prob, seen = actions[rows:], log_probs[rows:], {name: part[rows:] for name, part in seen.items()}
-        q = self.critics.forward(self.pair(obs, action))
-        first = (q[0] <= q[1]).float()
-        dq = self.critics.backward(torch.stack([first, 1 - first]), columns=self.sizes[1])
-        assert dq is not None
+        q, dq = self.critics.smaller(action, obs)
         self.actor.backward(self.actor_gradient(action, dq, alpha, seen), first=rows)
         self.optimizers["actor"].step()
 
         temperature = self.optimizers["temperature"]
         temperature.flat.gradient.copy_(-(log_prob.mean() + self.target_entropy))
         temperature.step()
-        self.follow()
         if log:
             entropy = -log_prob.mean()
-            scalars |= {"loss/actor": -alpha[0] * entropy - q.amin(0).mean(), "sac/entropy": entropy, "sac/alpha": alpha[0]}
+            scalars |= {"loss/actor": -alpha[0] * entropy - q.mean(), "sac/entropy": entropy, "sac/alpha": alpha[0]}
         return scalars

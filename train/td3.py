@@ -24,9 +24,8 @@ class TD3(OffPolicy):
         super().__init__(config, envs, device)
         self.config = config
         shape = (self.sizes[0], config.hidden, config.activation, config.layer_norm, self.sizes[1])
-        self.target_actor = make_actor(network_layers(*shape), torch.Generator(), device)
+        self.target_actor = make_actor(network_layers(*shape), torch.Generator(), device, crew=self.crew)
         self.target_actor.flat.value.copy_(self.actor.flat.value)
-        self.followers["target_actor"] = (self.target_actor.flat.value, self.actor.flat.value)
         self.updates = 0
 
     def act(self, obs: Tensor) -> Tensor:
@@ -45,32 +44,25 @@ class TD3(OffPolicy):
     def update(self, batch: Tensor, log: bool) -> dict[str, Tensor]:
         """One gradient step of the critics; every ``policy_delay`` updates the actor steps and the targets follow."""
         following = self.following_of(batch)
-        value = self.targets.forward(self.pair(following, self.target_action(following))).amin(0)[:, 0]
-        difference, q = self.fit_critics(batch, value)
-        scalars = {"loss/critic": difference.square().mean(1).sum(), "td3/q": q.mean()} if log else {}
+        value = self.critics.target(self.target_action(following), following)
         self.updates += 1
-        if self.updates % self.config.policy_delay == 0:
+        moves = self.updates % self.config.policy_delay == 0
+        scalars = self.fit_critics(batch, value, log, follow=moves)
+        if moves:
             obs = self.obs_of(batch)
             action = torch.tanh(self.actor.forward(obs))
-            dq = self.first_critic_slope(self.pair(obs, action))
+            dq = self.critics.first(action, obs)
             self.actor.backward(dq.mul_(1 - action * action).mul_(-1 / len(batch)))
             self.optimizers["actor"].step()
-            self.follow()
+            self.target_actor.flat.value.lerp_(self.actor.flat.value, self.tau)
         return scalars
-
-    def first_critic_slope(self, pair: Tensor) -> Tensor:
-        """dQ1/da of each row of obs and action, [B, actions]."""
-        first = self.critics.only(0)
-        q = first.forward(pair)
-        dq = first.backward(torch.ones_like(q), columns=self.sizes[1])
-        assert dq is not None
-        return dq
 
     def state(self) -> dict[str, Any]:
         """Everything that the next iteration depends on."""
-        return super().state() | {"updates": self.updates}
+        return super().state() | {"updates": self.updates, "target_actor": self.target_actor.flat.value.clone()}
 
     def restore(self, state: dict[str, Any]) -> bool:
         """The inverse of :meth:`state`; False if the environments could not be brought back exactly."""
         self.updates = int(state["updates"])
+        self.target_actor.flat.value.copy_(state["target_actor"])
         return super().restore(state)

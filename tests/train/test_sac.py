@@ -11,6 +11,8 @@ from pilotfish.errors import Unsupported
 from pilotfish.policy.network import Network
 from pilotfish.train import SACConfig, train
 from pilotfish.train.actor import network_layers
+from pilotfish.train.crew import Crew
+from pilotfish.train.critics import Critics
 from pilotfish.train.environments import VectorEnv
 from pilotfish.train.off_actor import Actor, PlainActor, make_actor
 from pilotfish.train.sac import SAC
@@ -22,7 +24,7 @@ def learner():
     config = SACConfig(env="Reacher-v5", n_envs=2, steps=1000, critic_hidden=(16, 16), gamma=0.9, batch_size=32)
     envs = VectorEnv("Reacher-v5", 2, seed=0)
     made = SAC(config, envs, torch.device("cpu"))
-    for value in (made.actor.flat.value, made.targets.flat.value):  # away from the small first actions
+    for value in (made.actor.flat.value, made.critics.targets.flat.value):  # away from the small first actions
         value += 0.2 * torch.randn(value.shape, generator=torch.Generator().manual_seed(1))
     yield made
     envs.close()
@@ -39,34 +41,58 @@ def rows(learner: SAC, going: float = 1.0) -> torch.Tensor:
 
 def critics(stack: Stack, parameters: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     """The stack's formula in plain torch, from its flat parameters -> [k, n, out]."""
-    parts = parameters.split([t.numel() for t in stack.flat.values])
-    tensors = [part.view(t.shape) for part, t in zip(parts, stack.flat.values, strict=True)]
+    tensors = stack.flat.views(parameters)
     y = x.expand(stack.count, -1, -1)
     function = torch.relu if stack.activation == "relu" else torch.tanh
-    for index in range(len(stack.weights)):
-        y = torch.einsum("kni,kio->kno", y, tensors[2 * index]) + tensors[2 * index + 1]
-        y = function(y) if index < len(stack.weights) - 1 else y
+    for index, weight in enumerate(tensors):
+        y = torch.einsum("kni,kio->kno", y, weight[:, :-1]) + weight[:, -1:]
+        y = function(y) if index < len(tensors) - 1 else y
     return y
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
 @pytest.mark.parametrize("count", [1, 2])
-def test_gradients_by_hand_are_autograds(activation: str, count: int) -> None:
+@pytest.mark.parametrize("out", [1, 3])
+@pytest.mark.parametrize("piece", [1, 10**9])
+def test_gradients_by_hand_are_autograds(
+    activation: str, count: int, out: int, piece: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pilotfish.train.stacked.PIECE", piece)
     generator = torch.Generator().manual_seed(0)
-    stack = Stack(count, (7, 24, 16, 3), activation, torch.device("cpu"))
+    stack = Stack(count, (7, 24, 16, out), activation, torch.device("cpu"), Crew(2))
     stack.draw(generator)
-    x, dy = torch.randn(40, 7, generator=generator), torch.randn(count, 30, 3, generator=generator)
+    x, dy = torch.randn(40, 7, generator=generator), torch.randn(count, 30, out, generator=generator)
     parameters, inputs = stack.flat.value.clone().requires_grad_(), x.clone().requires_grad_()
     y = critics(stack, parameters, inputs)
-    torch.testing.assert_close(stack.forward(x), y, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(stack.forward(x[:, :3], x[:, 3:]), y, rtol=1e-5, atol=1e-5)
     by_parameters, by_inputs = torch.autograd.grad((y[:, 10:] * dy).sum(), [parameters, inputs])
     stack.backward(dy, first=10)
     torch.testing.assert_close(stack.flat.gradient, by_parameters, rtol=1e-5, atol=1e-5)
-    stack.forward(x)
-    torch.testing.assert_close(stack.backward(dy, first=10, columns=4), by_inputs[10:, -4:], rtol=1e-5, atol=1e-5)
+    by_inputs = torch.autograd.grad(critics(stack, parameters, inputs)[:, :30].mul(dy).sum(), inputs)[0]
+    stack.forward(x[:30])
+    torch.testing.assert_close(stack.slope(dy, columns=4), by_inputs[:30, :4], rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(stack.flat.gradient, by_parameters, rtol=1e-5, atol=1e-5)  # left alone
     one = stack.only(count - 1)
     torch.testing.assert_close(one.forward(x)[0], y[count - 1], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("hidden", [(), (20,), (20, 12)])
+@pytest.mark.parametrize("piece", [1, 10**9])
+def test_the_smaller_value_and_its_slope_are_autograds(
+    hidden: tuple[int, ...], piece: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pilotfish.train.stacked.PIECE", piece)
+    made = Critics((4, 3), hidden, 1e-3, torch.Generator().manual_seed(0), torch.device("cpu"), Crew(2))
+    generator = torch.Generator().manual_seed(1)
+    action, obs = torch.randn(50, 3, generator=generator).requires_grad_(), torch.randn(50, 4, generator=generator)
+    q = critics(made.stack, made.stack.flat.value, torch.cat([action, obs], 1))[..., 0].detach()
+    made.stack.flat.values[-1][:, -1, 0] -= q.median(1).values  # so that neither is always the smaller
+    q = critics(made.stack, made.stack.flat.value, torch.cat([action, obs], 1))[..., 0]
+    assert 0.1 < (q[0] < q[1]).float().mean() < 0.9
+    value, slope = made.smaller(action.detach(), obs)
+    torch.testing.assert_close(value, q.amin(0))
+    torch.testing.assert_close(slope, torch.autograd.grad(q.amin(0).sum(), action, retain_graph=True)[0])
+    torch.testing.assert_close(made.first(action.detach(), obs), torch.autograd.grad(q[0].sum(), action)[0])
 
 
 def test_adam_is_torchs() -> None:
@@ -81,6 +107,26 @@ def test_adam_is_torchs() -> None:
         theirs.step()
     torch.testing.assert_close(flat.value, twin.detach(), rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(flat.values[1], flat.value[15:])
+
+
+def test_adam_moves_the_networks_of_a_stack_one_by_one() -> None:
+    together, apart = (Flat([(5, 3), (4,)], torch.device("cpu"), count=2) for _ in range(2))
+    together.value.normal_()
+    apart.value.copy_(together.value)
+    first, second = Adam(together, 3e-3), Adam(apart, 3e-3)
+    for _ in range(3):
+        together.gradient.normal_()
+        apart.gradient.copy_(together.gradient)
+        first.step()
+        second.step(1)
+        second.step(0)
+    assert torch.equal(together.value, apart.value) and together.values[1].shape == (2, 4)
+    copy = Adam(Flat([(5, 3), (4,)], torch.device("cpu"), count=2), 3e-3)
+    copy.restore(second.state())
+    copy.flat.gradient.copy_(apart.gradient)
+    copy.step(0)
+    second.step(0)
+    assert torch.equal(copy.flat.value, apart.value)
 
 
 @pytest.mark.parametrize(
@@ -121,9 +167,10 @@ def test_the_log_probability_is_the_squashed_gaussians(learner: SAC) -> None:
 def test_one_update_has_the_gradients_of_autograd(learner: SAC) -> None:
     batch, size = rows(learner, going=0.5), learner.sizes[0]
     obs, action, following = batch[:, :size], batch[:, size : size + 2], batch[:, size + 2 : -2]
+    stack, targets = learner.critics.stack, learner.critics.targets
     learner.log_alpha += 0.3
     alpha = learner.log_alpha.exp().clone()
-    old = {name: part.clone() for name, part in (("c", learner.critics.flat.value), ("t", learner.targets.flat.value))}
+    old = {name: part.clone() for name, part in (("c", stack.flat.value), ("t", targets.flat.value))}
     network = Network(network_layers(size, (32, 32), "relu", False, 4), learner.actor.weights())
     state = learner.noise.get_state()
     scalars = learner.update(batch, log=True)
@@ -138,27 +185,26 @@ def test_one_update_has_the_gradients_of_autograd(learner: SAC) -> None:
         return torch.tanh(u), (torch.distributions.Normal(mean, std).log_prob(u) - jacobian).sum(1)
 
     next_action, next_log_prob = drawn(following, noise[:32])
-    value = critics(learner.targets, old["t"], torch.cat([following, next_action], 1)).amin(0)[:, 0] - alpha * next_log_prob
+    value = critics(targets, old["t"], torch.cat([next_action, following], 1)).amin(0)[:, 0] - alpha * next_log_prob
     target = (batch[:, -2] + 0.9 * 0.5 * value).detach()
     parameters = old["c"].clone().requires_grad_()
-    loss = (critics(learner.critics, parameters, torch.cat([obs, action], 1))[..., 0] - target).square().mean(1).sum()
-    torch.testing.assert_close(learner.critics.flat.gradient, torch.autograd.grad(loss, parameters)[0], rtol=1e-4, atol=1e-5)
+    loss = (critics(stack, parameters, torch.cat([action, obs], 1))[..., 0] - target).square().mean(1).sum()
+    torch.testing.assert_close(stack.flat.gradient, torch.autograd.grad(loss, parameters)[0], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(scalars["loss/critic"], loss.detach(), rtol=1e-5, atol=1e-5)
 
     chosen, log_prob = drawn(obs, noise[32:])
-    q = critics(learner.critics, learner.critics.flat.value, torch.cat([obs, chosen], 1)).amin(0)[:, 0]
+    q = critics(stack, stack.flat.value, torch.cat([chosen, obs], 1)).amin(0)[:, 0]
     loss = (alpha * log_prob - q).mean()
     loss.backward()
     torch.testing.assert_close(scalars["loss/actor"], loss.detach(), rtol=1e-5, atol=1e-5)
-    stack = learner.actor.stack
-    for index, name in enumerate(learner.actor.names):
-        weight, bias = stack.flat.gradients[2 * index][0].T, stack.flat.gradients[2 * index + 1][0, 0]
+    for name, gradient in zip(learner.actor.names, learner.actor.flat.gradients, strict=True):
+        weight, bias = gradient[0, :-1].T, gradient[0, -1]
         torch.testing.assert_close(weight, network.tensor(f"{name}.weight").grad, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(bias, network.tensor(f"{name}.bias").grad, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(
         learner.optimizers["temperature"].flat.gradient[0], -(log_prob.detach().mean() - 2.0), rtol=1e-5, atol=1e-5
     )
-    torch.testing.assert_close(learner.targets.flat.value, old["t"] + 0.005 * (learner.critics.flat.value - old["t"]))
+    torch.testing.assert_close(targets.flat.value, old["t"] + 0.005 * (stack.flat.value - old["t"]))
 
 
 def test_updates_lower_the_critics_error(learner: SAC) -> None:

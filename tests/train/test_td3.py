@@ -44,8 +44,8 @@ def test_the_critics_see_the_smaller_target(learner: TD3) -> None:
     batch = rows(learner)
     state = learner.noise.get_state()
     following = learner.following_of(batch)
-    value = learner.targets.forward(torch.cat([following, learner.target_action(following)], 1)).clone()
-    q = learner.critics.forward(batch[:, : sum(learner.sizes)]).clone()
+    value = learner.critics.targets.forward(learner.target_action(following), following).clone()
+    q = learner.critics.stack.forward(learner.action_of(batch), learner.obs_of(batch)).clone()
     expected = (q[..., 0] - (batch[:, -2] + 0.9 * torch.minimum(value[0], value[1])[:, 0])).square().mean(1).sum()
     learner.noise.set_state(state)
     torch.testing.assert_close(learner.update(batch, log=True)["loss/critic"], expected, rtol=1e-5, atol=1e-5)
@@ -53,8 +53,7 @@ def test_the_critics_see_the_smaller_target(learner: TD3) -> None:
 
 def test_the_actor_and_all_targets_move_every_third_update(learner: TD3) -> None:
     batch = rows(learner)
-    watched = [learner.actor.flat.value, *(target for target, _ in learner.followers.values())]
-    assert len(watched) == 3
+    watched = [learner.actor.flat.value, learner.critics.targets.flat.value, learner.target_actor.flat.value]
     for update in range(1, 7):
         before = [value.clone() for value in watched]
         learner.update(batch, log=False)
@@ -69,15 +68,14 @@ def test_the_actors_gradient_is_autograds(learner: TD3) -> None:
     network = Network(learner.layers, learner.actor.weights())
     learner.update(batch, log=False)
     obs = learner.obs_of(batch)
-    x = torch.cat([obs, torch.tanh(network(obs)[0])], 1)
-    for index, (weight, bias) in enumerate(zip(learner.critics.weights, learner.critics.biases, strict=True)):
-        x = x @ weight[0] + bias[0]
+    x = torch.cat([torch.tanh(network(obs)[0]), obs], 1)
+    for index, weight in enumerate(learner.critics.stack.flat.values):
+        x = x @ weight[0, :-1] + weight[0, -1]
         x = torch.relu(x) if index < 2 else x
     (-x.mean()).backward()
-    for index, name in enumerate(learner.actor.names):
-        gradients = learner.actor.flat.gradients[2 * index : 2 * index + 2]
-        torch.testing.assert_close(gradients[0][0].T, network.tensor(f"{name}.weight").grad, rtol=1e-4, atol=1e-6)
-        torch.testing.assert_close(gradients[1][0, 0], network.tensor(f"{name}.bias").grad, rtol=1e-4, atol=1e-6)
+    for name, gradient in zip(learner.actor.names, learner.actor.flat.gradients, strict=True):
+        torch.testing.assert_close(gradient[0, :-1].T, network.tensor(f"{name}.weight").grad, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(gradient[0, -1], network.tensor(f"{name}.bias").grad, rtol=1e-4, atol=1e-6)
 
 
 def test_swings_the_pendulum_up(tmp_path: Path) -> None:
