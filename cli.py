@@ -105,12 +105,20 @@ def train(
     setting: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE of the trainer (TOML value); repeatable.")] = None,
     output: Output = None,
     run_folder: Annotated[Path | None, typer.Option(help="Checkpoints and TensorBoard scalars; default: runs/train-ENV.")] = None,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="Trainings, with --seed and the seeds after it; the best policy is kept.")
+    ] = 1,
+    processes: Annotated[int | None, typer.Option(min=1, help="Trainings at a time; default: one per core.")] = None,
     seed: Seed = 0,
     device: Device = "auto",
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Train a small policy from scratch. An interrupted run goes on where it was."""
+    """Train a small policy from scratch. An interrupted run goes on where it was.
+
+    With --seeds, every seed's return, their mean and interquartile mean with intervals, and the policy that did best on
+    episodes other than those that are reported.
+    """
     from .policy import trust_env
     from .train.config import train_config
     from .train.run import train as train_policy
@@ -123,8 +131,16 @@ def train(
     config = train_config(settings, "train")
     trust_env(env)
     folder = run_folder or Path("runs") / f"train-{terminal.file_safe(env)}-{algorithm}-{seed}"
-    policy = train_policy(config, folder, device=device, progress=terminal.interactive())
-    terminal.saved(policy, output or Path(f"{terminal.file_safe(env)}.policy"), as_json)
+    path = output or Path(f"{terminal.file_safe(env)}.policy")
+    if seeds > 1:
+        from .train.seeds import train_seeds
+
+        several = train_seeds(config, folder, seeds=seeds, processes=processes, device=device, progress=terminal.interactive())
+        terminal.seeds_table(several)
+        terminal.saved(several.best.policy, path, as_json, several.summary())
+    else:
+        policy = train_policy(config, folder, device=device, progress=terminal.interactive())
+        terminal.saved(policy, path, as_json)
 
 
 @app.command(epilog=example("pilotfish adopt ppo.zip --normalizer vecnormalize.pkl --env HalfCheetah-v5 -o cheetah.policy"))

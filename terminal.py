@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .policy.bundle import Policy
     from .runtime.artifact import Artifact
     from .targets.profile import Target
+    from .train.seeds import SeedsResult
 
 _out = Console(highlight=False, soft_wrap=True)
 _err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -181,8 +182,23 @@ class StepPrinter:
         return counting(step)
 
 
-def saved(policy: Policy, path: Path, as_json: bool) -> None:
-    """Write a policy's bundle and say what it is."""
+def seeds_table(result: SeedsResult) -> None:
+    """Every seed's return on standard error, and what they say together."""
+    table = Table("seed", caption=f"kept: {result.rule}", caption_justify="left")
+    for title in ("return", "on choosing episodes", "kept from step"):
+        table.add_column(title, justify="right")
+    for run in result.runs:
+        steps = run.policy.contract.provenance.steps or 0
+        mark = " ◀ kept" if run.seed == result.best.seed else ""
+        table.add_row(f"{run.seed}{mark}", f"{run.mean_return:,.1f}", f"{run.choosing_return:,.1f}", f"{steps:,}")
+    _err.print(table)
+    for name, figure in (("mean", result.mean), ("interquartile mean", result.iqm)):
+        ends = "" if figure.low is None else f", {figure.spread} {figure.low:,.1f} to {figure.high:,.1f}"
+        _err.print(f"{name}: {figure.value:,.1f}{ends}", markup=False)
+
+
+def saved(policy: Policy, path: Path, as_json: bool, also: dict[str, Any] | None = None) -> None:
+    """Write a policy's bundle and say what it is; ``also``: more for machines."""
     policy.save(path)
     if as_json:
         data(
@@ -194,6 +210,7 @@ def saved(policy: Policy, path: Path, as_json: bool) -> None:
                 "precision": policy.precision,
                 "digest": policy.digest,
             }
+            | (also or {})
         )
     else:
         say(

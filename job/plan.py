@@ -139,7 +139,8 @@ class _Run:
             )
         else:
             config = self._train_config()
-            depends = {"config": dataclasses.asdict(config), "name": self.job.name} | source_of_own(config.env)
+            depends = {"config": dataclasses.asdict(config), "name": self.job.name, "seeds": self.job.seeds}
+            depends |= source_of_own(config.env)
             self.cache.run("train", depends, [path], lambda: self._train(config, path))
         return Policy.load(path)
 
@@ -160,9 +161,18 @@ class _Run:
         return _save(policy, path)
 
     def _train(self, config: Any, path: Path) -> str:
-        from ..train.run import train
+        if self.job.seeds == 1:
+            from ..train.run import train
 
-        policy = train(config, self.folder / "train", device=self.job.device, progress=self.progress)
+            policy = train(config, self.folder / "train", device=self.job.device, progress=self.progress)
+        else:
+            from ..train.seeds import train_seeds
+
+            folder, several = self.folder / "train", self.job.seeds
+            result = train_seeds(config, folder, seeds=several, device=self.job.device, progress=self.progress)
+            policy = result.best.policy
+            for note in policy.contract.provenance.notes:
+                self.cache.listener.said("train", note)
         return _save(policy.replace(name=self.job.name), path)
 
     def compress(self, original: Policy) -> Policy:

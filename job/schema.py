@@ -114,6 +114,8 @@ class Job:
     """Folder for everything; default: runs/NAME."""
     seed: int = 0
     """Seed of training and healing."""
+    seeds: int = Field(default=1, ge=1, le=1000)
+    """Trainings, with ``seed`` and the seeds after it: the job goes on with the policy that does best on held-out episodes."""
     device: str = "auto"
     """auto, cpu or cuda, for training and healing."""
 
@@ -128,6 +130,8 @@ def load_job(path: str | os.PathLike[str], **overrides: Any) -> Job:
     sources = [name for name in ("train", "adopt", "policy") if getattr(job, name) is not None]
     if len(sources) != 1:
         raise BadInput(where, expected="exactly one of [train], [adopt] and policy", found=", ".join(sources) or "none")
+    if job.seeds > 1 and job.train is None:
+        raise BadInput(where, expected="[train] beside seeds", found=f"seeds = {job.seeds} and nothing to train")
     base = where.resolve().parent
 
     def absolute(value: str | None) -> str | None:

@@ -10,10 +10,21 @@ from .config import DistillConfig, PPOConfig, SACConfig, TD3Config, TrainConfig,
 if TYPE_CHECKING:
     from .actor import network_layers
     from .run import train
+    from .seeds import train_seeds
 
-__all__ = ["DistillConfig", "PPOConfig", "SACConfig", "TD3Config", "TrainConfig", "network_layers", "train", "train_config"]
+__all__ = [
+    "DistillConfig",
+    "PPOConfig",
+    "SACConfig",
+    "TD3Config",
+    "TrainConfig",
+    "network_layers",
+    "train",
+    "train_config",
+    "train_seeds",
+]
 
-_HEAVY = {"train": ".run", "network_layers": ".actor"}
+_HEAVY = {"train": ".run", "train_seeds": ".seeds", "network_layers": ".actor"}
 """Public names whose modules import torch: loaded on first use, so that settings can be checked without it.
 
 ``distill`` lives in :mod:`pilotfish.train.distill`: a function of that name here would hide the module, or be hidden by it.

@@ -6,7 +6,7 @@ import importlib.util
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -57,6 +57,16 @@ class Bar:
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
         if self._live:
             self._progress.stop()
+
+
+class Watcher(Protocol):
+    """Who is told how a training goes."""
+
+    def add(self, scalars: dict[str, float], step: int) -> None:
+        """Names such as "loss/policy" -> values at this environment step."""
+
+    def close(self) -> None:
+        """No more will come."""
 
 
 class Scalars:

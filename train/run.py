@@ -7,7 +7,7 @@ import platform
 import re
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol
@@ -29,7 +29,7 @@ from .environments import VectorEnv
 from .evaluation import ClosedLoop, held_out_seeds
 from .interrupt import Interrupt
 from .ppo import PPO
-from .progress import Bar, Scalars
+from .progress import Bar, Scalars, Watcher
 from .sac import SAC
 from .solitude import alone
 from .td3 import TD3
@@ -68,6 +68,7 @@ def train(
     device: str = "auto",
     progress: bool = True,
     resume: bool = True,
+    watchers: Sequence[Watcher] = (),
 ) -> Policy:
     """Train as ``config`` says and return the policy with its contract, provenance and golden rollout.
 
@@ -75,7 +76,7 @@ def train(
     (``resume``); Ctrl-C writes one and raises KeyboardInterrupt, and kill -9 loses ``checkpoint_every_s`` of work at most.
     The last policy is returned, unless an earlier one did better in the evaluation (mean over ``eval_episodes`` fixed
     episodes that training never sees): then that one. A run that ``stop_at_return`` ended goes on from where it was once
-    that setting is raised or lifted.
+    that setting is raised or lifted. ``watchers`` are told every iteration's scalars.
     Raises MissingTool for a CUDA device that is not there, BadInput for settings or environments that cannot work.
     """
     where = resolve_device(device)
@@ -86,7 +87,7 @@ def train(
     with alone(checkpoint_path(folder, config.digest)), one_thread():
         envs = vector_env(config.scene, config.n_envs, config.seed)  # type: ignore[arg-type]
         try:
-            return _Run(config, folder, envs, where, progress, resume).to_end()
+            return _Run(config, folder, envs, where, progress, resume, watchers).to_end()
         finally:
             envs.close()
 
@@ -102,6 +103,7 @@ class _Run:
         device: torch.device,
         progress: bool,
         resume: bool,
+        watchers: Sequence[Watcher],
     ) -> None:
         self.config, self.folder, self.envs, self.progress = config, folder, envs, progress
         self.learner = ALGORITHMS[config.algorithm](config, envs, device)
@@ -113,6 +115,7 @@ class _Run:
         self.spent_s = 0.0
         self.resumed_at: int | None = None
         self.verdict = ""
+        self.watchers = list(watchers)
         if resume and (state := load_checkpoint(self.path, config.digest)) is not None:
             self._restore(state)
 
@@ -129,7 +132,8 @@ class _Run:
             bar = stack.enter_context(Bar(title, config.steps, shown=self.progress))
             interrupt = stack.enter_context(Interrupt())
             scalars = Scalars(self.folder / "tensorboard" / config.digest[:12], self.resumed_at)
-            stack.callback(scalars.close)
+            self.watchers.append(scalars)
+            stack.callback(lambda: [watcher.close() for watcher in self.watchers])
             judge = ClosedLoop(config.scene, held_out_seeds(config.seed, config.eval_episodes))
             stack.callback(judge.close)
             if self.resumed_at is not None:
@@ -150,9 +154,9 @@ class _Run:
                         "episode/return": float(np.mean([total for total, _ in finished])),
                         "episode/length": float(np.mean([length for _, length in finished])),
                     }
-                scalars.add(values | {"time/steps_per_second": speed}, learner.steps)
+                self._tell(values | {"time/steps_per_second": speed})
                 if before // config.eval_interval != learner.steps // config.eval_interval or learner.steps >= config.steps:
-                    scalars.add({"evaluation/return": self._evaluate(judge)}, learner.steps)
+                    self._tell({"evaluation/return": self._evaluate(judge)})
                 self.spent_s = time.monotonic() - began
                 if interrupt.asked:
                     self._save()
@@ -168,6 +172,10 @@ class _Run:
                 self._judge_afterwards(judge)
             bar.say(self._summary(title))
         return self._finish()
+
+    def _tell(self, scalars: dict[str, float]) -> None:
+        for watcher in self.watchers:
+            watcher.add(scalars, self.learner.steps)
 
     def _summary(self, title: str) -> str:
         assert self.best is not None  # the last step is always evaluated
