@@ -289,6 +289,15 @@ def evaluate(
     seed: Annotated[int, typer.Option(envvar="PILOTFISH_SEED", help="Seed of the first episode.")] = 10_000,
     gate: Annotated[float | None, typer.Option(min=0, max=1, help="Share of the reference's return that must be kept.")] = None,
     reference: Annotated[Path | None, typer.Option(help="Policy bundle to compare with; default: the artifact's own.")] = None,
+    fas: Annotated[
+        bool, typer.Option("--fas", help="Also the frequency-averaged score: decisions 1, 2, 4 … 30 steps apart.")
+    ] = False,
+    observation_delay: Annotated[
+        int | None, typer.Option(min=0, help="Steps by which observations are late; default: as in training.")
+    ] = None,
+    latency: Annotated[
+        str | None, typer.Option(help="How late actions are: microseconds, or a bench result (path); default: as in training.")
+    ] = None,
     trust: Trust = False,
     as_json: Json = False,
     verbose: Verbose = False,
@@ -303,7 +312,17 @@ def evaluate(
     against = Policy.load(reference) if reference else None
     with terminal.counting("evaluate") as progress:
         result = evaluate_artifact(
-            built, env=env, episodes=episodes, seed=seed, gate=gate, reference=against, trust=trust, progress=progress
+            built,
+            env=env,
+            episodes=episodes,
+            seed=seed,
+            gate=gate,
+            reference=against,
+            trust=trust,
+            fas=fas,
+            observation_delay=observation_delay,
+            latency=terminal.number_or_text(latency),
+            progress=progress,
         )
     terminal.result("evaluate", built, result, as_json)
     terminal.end_with_gates([] if result["passed"] else [f"{built.label} keeps less of the return than the gate {gate} asks for"])

@@ -84,6 +84,14 @@ def key_values(items: Sequence[str]) -> dict[str, Any]:
     return settings
 
 
+def number_or_text(value: str | None) -> float | str | None:
+    """Microseconds where it is a number, else the path that it is."""
+    try:
+        return value if value is None else float(value)
+    except ValueError:
+        return value
+
+
 def file_safe(text: str) -> str:
     """The nearest name that a policy may have."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._")[:120] or "policy"

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..errors import GateFailed, MissingTool, Unreachable
 from ..policy.bundle import Policy
+from ..policy.latency import Latency
 from ..policy.own_environment import source_of_own
 from ..runtime.artifact import RESULTS, Artifact
 from ..targets import host, load_target
@@ -250,6 +251,8 @@ class _Run:
         if (self.job.evaluate.env or artifact.manifest.contract.provenance.env) is None:
             return
         depends = settings | {"original": original.digest}
+        if isinstance(self.job.evaluate.latency, str):
+            depends["latency"] = dataclasses.asdict(Latency.read(self.job.evaluate.latency))
         self._prove(
             "evaluate", artifact, depends, lambda progress: evaluate(artifact, reference=original, progress=progress, **settings)
         )

@@ -74,6 +74,12 @@ class EvaluateSettings:
     """Share of the original's return that every artifact must keep."""
     env: str | None = None
     """Gymnasium id; default: the policy's own."""
+    fas: bool = False
+    """Also the frequency-averaged score: every seed again with decisions 1, 2, 4 … 30 steps apart."""
+    observation_delay: tuple[int, int] | int | None = None
+    """Steps by which observations are late, or fewest and most; default: what each policy was trained with."""
+    latency: str | float | None = None
+    """By how much actions are late: microseconds, or a bench result (path relative to the job file); default: as in training."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -140,6 +146,10 @@ def load_job(path: str | os.PathLike[str], **overrides: Any) -> Job:
     if job.adopt is not None:
         paths: dict[str, Any] = {key: absolute(getattr(job.adopt, key)) for key in ("checkpoint", "normalizer", "config")}
         job = dataclasses.replace(job, adopt=dataclasses.replace(job.adopt, **paths))
+    if isinstance(job.evaluate.latency, str):
+        job = dataclasses.replace(job, evaluate=dataclasses.replace(job.evaluate, latency=absolute(job.evaluate.latency)))
+    if job.train is not None and isinstance(job.train.get("latency"), str):
+        job = dataclasses.replace(job, train=job.train | {"latency": absolute(job.train["latency"])})
     if job.policy is not None:
         job = dataclasses.replace(job, policy=absolute(job.policy))
     exports = tuple(

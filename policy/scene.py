@@ -15,18 +15,27 @@ class Scene:
     env: str
     """Id of the environment."""
     actions_per_decision: int = 1
-    """k: every step of the scene is a decision, k steps of the environment."""
+    """k: how many actions a step of the scene takes, which is a decision."""
     history: int = 1
     """Frames that the observation stacks."""
     observation_delay: tuple[int, int] = (0, 0)
     """Steps of the environment by which observations are late; drawn anew for every episode, both ends included."""
     latency: Latency | None = None
     """By how much the actions of a decision are late; drawn anew for every decision."""
+    decision_steps: int | None = None
+    """Steps of the environment between two decisions; None: k. Fewer than k leave actions over, more hold the last one."""
+
+    @property
+    def steps(self) -> int:
+        """Steps of the environment per decision."""
+        return self.decision_steps or self.actions_per_decision
 
     def __str__(self) -> str:
         parts = [self.env]
         if self.actions_per_decision > 1:
             parts.append(f"{self.actions_per_decision} actions per decision")
+        if self.steps != self.actions_per_decision:
+            parts.append(f"a decision every {self.steps} steps")
         if self.history > 1:
             parts.append(f"{self.history} frames")
         low, high = self.observation_delay
@@ -39,18 +48,16 @@ class Scene:
 
 def plain(scene: Scene) -> str | Scene:
     """The id where that says it all, so that batched worlds are found by it."""
-    return scene.env if scene == Scene(scene.env) else scene
+    punctual = (scene.steps, scene.actions_per_decision, scene.history, scene.observation_delay[1], scene.latency)
+    return scene.env if punctual == (1, 1, 1, 0, None) else scene
 
 
-def scene_of(contract: Contract, env: str) -> str | Scene:
-    """The environment ``env`` as a policy of this contract expects it."""
+def scene_of(
+    contract: Contract, env: str, *, observation_delay: tuple[int, int] | None = None, latency: Latency | None = None
+) -> str | Scene:
+    """The environment ``env`` as a policy of this contract expects it, late as in its training unless told otherwise."""
     timing = contract.timing
-    return plain(
-        Scene(
-            env,
-            timing.actions_per_decision,
-            contract.observation.history,
-            timing.observation_delay,
-            timing.latency,
-        )
-    )
+    delay = timing.observation_delay if observation_delay is None else observation_delay
+    late = timing.latency if latency is None else latency
+    punctual = late is not None and late.edges_us[-1] == 0
+    return plain(Scene(env, timing.actions_per_decision, contract.observation.history, delay, None if punctual else late))

@@ -54,7 +54,9 @@ class _Plan(NamedTuple):
 
 
 class Decisions(gymnasium.Wrapper):
-    """A step is a decision: ``count`` actions, taken one after another, which may all be late by a drawn latency.
+    """A step is a decision: ``count`` actions, one per step of the environment, which may all be late by a drawn latency.
+
+    ``steps`` apart: where that is more than ``count``, the last action is held; where it is less, the next decision takes over.
 
     The action space is a Box of count x m entries, row-major [count, m]. The reward is the plain sum over the steps taken, which
     end with the episode. A discount therefore counts decisions, not steps.
@@ -65,10 +67,13 @@ class Decisions(gymnasium.Wrapper):
     the latest, happens within a step. Rewards that depend on the action see the newest one of the step.
     """
 
-    def __init__(self, env: gymnasium.Env, count: int, latency: Latency | None, period_us: float | None) -> None:
+    def __init__(
+        self, env: gymnasium.Env, count: int, latency: Latency | None, period_us: float | None, steps: int | None = None
+    ) -> None:
         super().__init__(env)
         space = env.action_space
         self.count, self.latency, self.box = count, latency, isinstance(space, Box)
+        self.steps = steps or count
         if count > 1:
             if not isinstance(space, Box):
                 raise Unsupported(
@@ -114,7 +119,7 @@ class Decisions(gymnasium.Wrapper):
         actions = list(np.asarray(action).reshape(self.count, -1)) if self.box else [action]
         self._coming.append(_Plan(self._tick, self._arrival(), actions))
         total, ended, cut = 0.0, False, False
-        for _ in range(self.count):
+        for _ in range(self.steps):
             obs, reward, ended, cut, info = self.env.step(self._take())
             total += float(reward)
             if ended or cut:

@@ -16,13 +16,15 @@ from .. import sealed
 from ..errors import BadInput, Unsupported
 from ..figure import Figure, Source
 from ..policy.bundle import Policy
-from ..policy.contract import Contract
-from ..policy.environment import check_env, make_env, to_env_action
+from ..policy.contract import MAX_DELAY, Contract
+from ..policy.environment import check_env, control_hz, make_env, to_env_action
+from ..policy.latency import MAX_US, Latency
 from ..policy.own_environment import is_own
 from ..policy.reference import Reference
 from ..policy.scene import Scene, scene_of
 from ..targets import host
 from .artifact import Artifact
+from .frequency import STEPS, curve, frequency_figures
 from .gate import checked_gate, compare, passes
 from .open import open_session
 from .results import Progress, device_of, result, source_of
@@ -80,6 +82,9 @@ def evaluate(
     gate: float | None = None,
     reference: Policy | str | os.PathLike[str] | None = None,
     trust: bool = False,
+    fas: bool = False,
+    observation_delay: int | tuple[int, int] | None = None,
+    latency: Latency | float | str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
     cache: Path | None = None,
 ) -> dict[str, Any]:
@@ -87,8 +92,10 @@ def evaluate(
 
     ``env``: default, the one in the contract's provenance. ``reference``: a policy or its bundle; default, the source
     bundle inside the artifact (pass the policy before compression to judge the compression). ``gate``: see
-    :func:`pilotfish.runtime.gate.passes`; without one, ``passed`` is True. ``cache``: a folder that keeps the reference's
-    returns between processes. Stores and returns the result.
+    :func:`pilotfish.runtime.gate.passes`; without one, ``passed`` is True. ``fas``: fly all seeds at all decision frequencies of
+    :mod:`pilotfish.runtime.frequency`, too. ``observation_delay`` (steps, or fewest and most) and ``latency`` (microseconds, or a
+    bench result): other delays than those that each policy was trained with, for the artifact and its reference. ``cache``: a
+    folder that keeps the reference's returns between processes. Stores and returns the result.
     """
     checked_gate(gate)
     if not 1 <= episodes <= MAX_EPISODES:
@@ -103,25 +110,39 @@ def evaluate(
         )
     policy = artifact.policy if reference is None else reference if isinstance(reference, Policy) else Policy.load(reference)
     seeds = list(range(seed, seed + episodes))
-    scene, its_scene = scene_of(contract, env_id), scene_of(policy.contract, env_id)
+    delays = _delays(observation_delay, latency)
+    scene, its_scene = scene_of(contract, env_id, **delays), scene_of(policy.contract, env_id, **delays)
+    total = (2 + len(STEPS) * fas) * episodes
     with ExitStack() as stack:
         world = _world(scene, contract, stack)
         its_world = world if its_scene == scene else _world(its_scene, policy.contract, stack)
         check_env(policy.contract, its_world)
         returns, lengths = [], []
+        table: np.ndarray | None = None
+
+        def flown(before: int, done: int) -> None:
+            if progress:
+                progress(before + done, total)
+
         with closing(open_session(artifact, trust=trust)) as session:
             for done, episode_seed in enumerate(seeds, start=1):
-                total, length = play(session, world, contract, episode_seed)
-                returns.append(total)
+                earned, length = play(session, world, contract, episode_seed)
+                returns.append(earned)
                 lengths.append(length)
-                if progress:
-                    progress(done, 2 * episodes)
+                flown(0, done)
+            if fas:
 
-        def halfway(done: int, of: int) -> None:
-            if progress:
-                progress(of + done, 2 * of)
+                def fly(env: gymnasium.Env, seed: int) -> float:
+                    return play(session, env, contract, seed)[0]
 
-        reference_returns, _ = _reference_returns(policy, its_world, its_scene, seeds, cache, halfway)
+                def make(scene: Scene, stack: ExitStack) -> gymnasium.Env:
+                    return _world(scene, contract, stack)
+
+                table = curve(scene, make, fly, seeds, lambda done: flown(episodes, done))
+        reference_returns, _ = _reference_returns(
+            policy, its_world, its_scene, seeds, cache, lambda done, _: flown(total - episodes, done)
+        )
+        hz = control_hz(world)
     comparison = compare(np.array(returns), np.array(reference_returns))
     source, device = source_of(artifact), device_of(artifact)
     what = (
@@ -143,9 +164,14 @@ def evaluate(
         "difference": figure(comparison.difference, "return", source, "paired by seed"),
         "retained": retained,
     }
+    extra: dict[str, Any] = {} if isinstance(scene, str) else {"scene": str(scene)}
+    if table is not None:
+        more, extra["frequencies"] = frequency_figures(table, env_id, hz, source=source, device=device)
+        figures |= more
     data = result(
         artifact,
         figures,
+        **extra,
         env=env_id,
         episodes=episodes,
         seeds=seeds,
@@ -159,6 +185,24 @@ def evaluate(
     )
     artifact.store_result("evaluate", data)
     return data
+
+
+def _delays(
+    observation_delay: int | tuple[int, int] | None, latency: Latency | float | str | os.PathLike[str] | None
+) -> dict[str, Any]:
+    """The two settings as :func:`scene_of` takes them; BadInput for a delay that cannot be."""
+    delay = (observation_delay, observation_delay) if isinstance(observation_delay, int) else observation_delay
+    if delay is not None:
+        delay = (delay[0], delay[1])
+        if not 0 <= delay[0] <= delay[1] <= MAX_DELAY:
+            raise BadInput("observation_delay", expected=f"0 <= fewest <= most <= {MAX_DELAY} steps", found=f"{delay}")
+    if isinstance(latency, int | float):
+        if not 0 <= latency <= MAX_US:
+            raise BadInput("latency", expected=f"0 to {MAX_US:,.0f} us", found=f"{latency}")
+        latency = Latency.fixed(latency)
+    elif latency is not None and not isinstance(latency, Latency):
+        latency = Latency.read(latency)
+    return {"observation_delay": delay, "latency": latency}
 
 
 def reference_returns(

@@ -160,11 +160,17 @@ def test_export_verify_evaluate_report_in_json(tmp_path: Path, capsys: pytest.Ca
         ("verify", []),
         ("bench", ["--calls", "200", "--paced-seconds", "0.05"]),
         ("evaluate", ["--episodes", "2"]),
+        (
+            "evaluate",
+            ["--episodes", "2", "--fas", "--observation-delay", "1", "--latency", built["artifact"]],
+        ),  # as benched above
     ):
         assert main([verb, built["artifact"], "--json", *extra]) == 0
         outcome = json.loads(capsys.readouterr().out)
         assert outcome["figures"] and all({"value", "unit", "source"} <= set(f) for f in outcome["figures"].values())
+    assert outcome["scene"].startswith("CartPole-v1, observations 1 steps late, actions ") and len(outcome["frequencies"]) == 16
     assert main(["report", built["artifact"], "-o", str(tmp_path / "r.html")]) == 0
+    assert "Return, frequency-averaged" in (tmp_path / "r.html").read_text()
     assert (tmp_path / "r.html").stat().st_size > 10_000 and json.loads((tmp_path / "r.json").read_text())
 
 

@@ -7,6 +7,11 @@ FIGURES: dict[str, tuple[str, str]] = {
     "reference_return": ("Return of the reference", "mean over the same seeds"),
     "difference": ("Return difference, paired", "artifact minus reference, seed by seed, then the mean"),
     "retained": ("Return kept", "return of the artifact divided by that of the reference"),
+    "fas": (
+        "Frequency-averaged score",
+        "area under the return for decisions 1 to 30 steps apart, on the scale of arXiv 2410.08979",
+    ),
+    "fas_return": ("Return, frequency-averaged", "mean over decisions 1 to 30 steps apart"),
     "max_abs_error": ("Largest action error", "over the whole golden rollout, the artifact carrying its own state"),
     "one_step_max_abs_error": ("Largest action error, one step", "each step starts from the recorded state"),
     "mean_abs_error": ("Mean action error", "over all entries of the golden rollout"),
