@@ -163,7 +163,7 @@ def test_export_verify_evaluate_report_in_json(tmp_path: Path, capsys: pytest.Ca
         (
             "evaluate",
             ["--episodes", "2", "--fas", "--observation-delay", "1", "--latency", built["artifact"]],
-        ),  # as benched above
+        ),
     ):
         assert main([verb, built["artifact"], "--json", *extra]) == 0
         outcome = json.loads(capsys.readouterr().out)

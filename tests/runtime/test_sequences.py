@@ -64,3 +64,17 @@ def test_it_may_be_judged_against_a_policy_that_decides_every_step(sequences: Po
     every = policy_of("mlp", inputs=3, outputs=1, env="Pendulum-v1")
     data = evaluate(build(sequences), episodes=2, reference=every)
     assert data["reference_returns"] == evaluate(build(every), episodes=2)["reference_returns"]
+
+
+def test_the_report_says_how_many_actions_and_how_late(sequences: Policy, build, tmp_path) -> None:
+    for package in ("jinja2", "plotly"):
+        pytest.importorskip(package)
+    from pilotfish.policy.latency import Latency
+    from pilotfish.runtime.report import write_report
+
+    timing = dataclasses.replace(sequences.contract.timing, observation_delay=(0, 2), latency=Latency.fixed(900))
+    late = sequences.replace(contract=dataclasses.replace(sequences.contract, timing=timing))
+    write_report([build(late)], tmp_path / "r.html")
+    page = (tmp_path / "r.html").read_text()
+    assert "4 actions per decision, one after another" in page and "20 Hz, a decision every 4 steps" in page
+    assert "observations, by 0 to 2 steps; actions: 900 us, as asked for" in page

@@ -88,6 +88,24 @@ def test_the_contract_keeps_what_was_late(tmp_path) -> None:
     assert contract.timing.observation_delay == (1, 1) and contract.timing.latency == Latency.fixed(2000)
 
 
+def test_a_student_learns_sequences_in_the_scene_of_its_teacher(tmp_path) -> None:
+    from pilotfish.train.config import distill_config
+    from pilotfish.train.distill import distill
+    from pilotfish.train.run import train
+
+    teacher = train(_config("sac", actions_per_decision=4, history=2, observation_delay=1), tmp_path, progress=False)
+    small = {"steps": 200, "iterations": 1, "n_envs": 2, "epochs": 1, "eval_episodes": 1}
+    student = distill(teacher, teacher.replace(name="student"), distill_config(small), progress=False)
+    assert student.contract.timing == teacher.contract.timing and student.contract.observation.size == 2 * (3 + 4)
+    # Its golden rollout was recorded in that scene: 50 decisions an episode, whose two first frames are alike.
+    starts = np.flatnonzero(student.golden.start)
+    assert starts.tolist() == list(range(0, 1000, 50))
+    first = student.golden.obs[starts].reshape(-1, 2, 7)
+    assert np.array_equal(first[:, 0], first[:, 1]) and not first[:, :, 3:].any()
+    second = student.golden.obs[starts + 1].reshape(-1, 2, 7)
+    assert np.array_equal(second[:, 1, 3:], student.golden.action[starts])
+
+
 def test_latency_is_read_from_what_a_bench_stored(tmp_path) -> None:
     stored = tmp_path / "p@host-cpu.c" / "results" / "bench.json"
     stored.parent.mkdir(parents=True)
