@@ -34,6 +34,7 @@ def main() -> None:
     settings = {
         "env": options.env, "hidden": [int(width) for width in options.hidden.split(",")], "batch": options.batch,
         "rate": options.rate, "gamma": 0.99, "tau": 0.005, "starts": 100, "threads": options.threads,
+        "processes": options.processes,
     }  # fmt: skip
     if options.worker:
         _work(options.worker, json.loads(options.settings))
@@ -57,6 +58,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--hidden", default="256,256", help="hidden widths of the actor and of each critic")
     parser.add_argument("--contestants", default="", help="of pilotfish, sb3, sb3-normalized; default: all")
     parser.add_argument("--threads", type=int, default=1, help="torch's threads, for every contestant")
+    parser.add_argument("--processes", type=int, default=1, help="that step Pilotfish's environments for PPO; 0: its own choice")
     parser.add_argument("--ppo-steps", type=int, default=32_768, help="as --steps, for PPO")
     parser.add_argument("--json", default="", help="append a line per training to this file")
     parser.add_argument("--batch", type=int, default=256)
@@ -190,7 +192,8 @@ def _pilotfish(settings: dict[str, Any]) -> tuple[Callable[[int], int], Callable
             "learning_starts": settings["starts"], "n_envs": 1, "updates_per_step": 1.0,
         }  # fmt: skip
     config = train_config(wanted)
-    learner = ALGORITHMS[config.algorithm](config, vector_env(config.env, config.n_envs, config.seed), torch.device("cpu"))
+    envs = vector_env(config.env, config.n_envs, config.seed, settings["processes"] if config.algorithm == "ppo" else 1)
+    learner = ALGORITHMS[config.algorithm](config, envs, torch.device("cpu"))
 
     def advance(steps: int) -> int:
         began = learner.steps

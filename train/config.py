@@ -38,7 +38,7 @@ Delay = Annotated[tuple[int, int], BeforeValidator(_range)]
 Late = Annotated[Latency, BeforeValidator(_latency)]
 
 
-_SHAPELESS = ("checkpoint_every_s", "stop_at_return", "threads")
+_SHAPELESS = ("checkpoint_every_s", "env_processes", "stop_at_return", "threads")
 """Settings that change where a run is saved or ends, never a number on its way: a checkpoint is continued across them."""
 
 
@@ -145,6 +145,8 @@ class PPOConfig(_Common):
     """Initial logarithm of the Gaussian's standard deviation, in units of half the action range."""
     normalize_reward: bool = True
     """Rewards are divided by the running standard deviation of the discounted return."""
+    env_processes: Annotated[int, Field(ge=0, le=1024)] = 0
+    """Processes that step the copies of a Gymnasium environment, for the same results; 0: as many as there are cores to use."""
     asymmetric_critic: bool = False
     """The critic sees the environment's true state, without noise and delay, which the device never can."""
     recurrent: Literal["none", "gru", "lstm", "cfc"] = "none"

@@ -42,9 +42,12 @@ class VectorEnv:
     Raises BadInput or Unsupported for an environment that :func:`pilotfish.policy.environment.make_env` refuses.
     """
 
-    def __init__(self, env_id: str, count: int, seed: int) -> None:
+    def __init__(self, env_id: str, count: int, seed: int, rows: range | None = None) -> None:
+        """``rows``: only these of the ``count`` copies; None: all."""
+        rows = range(count) if rows is None else rows
+        count, streams = len(rows), np.random.SeedSequence(seed).spawn(count)[rows.start : rows.stop]
         self.env_id = env_id
-        self.envs = [make_env(env_id, disable_env_checker=True) for _ in range(count)]
+        self.envs = [make_env(env_id, disable_env_checker=True) for _ in rows]
         space = self.envs[0].action_space
         self.discrete = hasattr(space, "n")
         self._start = int(getattr(space, "start", 0))
@@ -55,7 +58,7 @@ class VectorEnv:
         self._streams: list[dict[str, Any]] = [{} for _ in self.envs]
         self._returns = np.zeros(count)
         self._obs = np.zeros((count, self.observation_size), np.float32)
-        for env, stream in zip(self.envs, np.random.SeedSequence(seed).spawn(count), strict=True):
+        for env, stream in zip(self.envs, streams, strict=True):
             env.reset(seed=int(stream.generate_state(1)[0]))
         for index in range(count):
             self._begin(index)

@@ -85,7 +85,8 @@ def train(
     if folder.exists() and not folder.is_dir():
         raise BadInput(folder, expected="a folder for the run", found="a file", repair="Choose another output")
     with alone(checkpoint_path(folder, config.digest)), one_thread():
-        envs = vector_env(config.scene, config.n_envs, config.seed)  # type: ignore[arg-type]
+        processes = getattr(config, "env_processes", 1)
+        envs = vector_env(config.scene, config.n_envs, config.seed, processes)  # type: ignore[arg-type]
         try:
             return _Run(config, folder, envs, where, progress, resume, watchers).to_end()
         finally:

@@ -114,7 +114,10 @@ class WorldTensors:
         self.envs, self.world = envs, envs.world
         self.obs = torch.from_numpy(envs.obs).to(envs.device)
         self.device = envs.device
-        self._rest = torch.tensor(envs.action.offset or (0.0,) * envs.action.size, dtype=torch.float32, device=self.device)
+        action = envs.action
+        self._scale, self._offset = (
+            torch.tensor(part or (default,), device=self.device) for part, default in ((action.scale, 1.0), (action.offset, 0.0))
+        )
         self._returns = torch.zeros(len(envs), dtype=torch.float64, device=self.device)
         self._lengths = torch.zeros(len(envs), dtype=torch.int64, device=self.device)
         self._ended: list[tuple[Tensor, Tensor, Tensor]] = []
@@ -128,7 +131,7 @@ class WorldTensors:
 
     def step(self, actions: Tensor) -> TensorStep:
         """The world clips."""
-        given = self.world.step(actions + self._rest)
+        given = self.world.step(actions * self._scale + self._offset)
         self.obs = given.obs
         reward = given.reward.double()
         ended = given.terminated | given.truncated

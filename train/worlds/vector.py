@@ -11,15 +11,16 @@ import torch
 from ...policy.contract import Action
 from ...policy.environment import make_env
 from ..environments import Step, VectorEnv
+from ..workers import SharedEnv, processes_for
 from .quadrotor import Quadrotor
-from .quadrotor_task import QuadrotorTask
+from .quadrotor_task import lesson
 from .world import World
 
 WORLDS: dict[str, Callable[[int], World]] = {
-    "pilotfish/Quadrotor-v0": lambda count: Quadrotor(count),
-    "pilotfish/QuadrotorLissajous-v0": lambda count: Quadrotor(count, QuadrotorTask(kind="lissajous")),
+    "pilotfish/Quadrotor-v0": lambda count: Quadrotor(count, lesson("hover")),
+    "pilotfish/QuadrotorLissajous-v0": lambda count: Quadrotor(count, lesson("lissajous")),
 }
-"""Gymnasium id -> the batched world of so many rows that is the same task."""
+"""Gymnasium id -> the batched world of so many rows in which its task is practised: same observations and actions."""
 
 
 class WorldVector(VectorEnv):
@@ -83,6 +84,12 @@ def action_around(rest: tuple[float, ...]) -> Action:
     return Action(kind="continuous", size=size, offset=offset, low=low, high=high, distribution="Gaussian mean")
 
 
-def vector_env(env_id: str, count: int, seed: int) -> VectorEnv:
-    """``count`` copies of an environment that step together: a batched world where there is one, else Gymnasium's."""
-    return WorldVector(env_id, count, seed) if env_id in WORLDS else VectorEnv(env_id, count, seed)
+def vector_env(env_id: str, count: int, seed: int, processes: int = 1) -> VectorEnv:
+    """``count`` copies of an environment that step together: a batched world where there is one, else Gymnasium's.
+
+    ``processes`` share Gymnasium's copies; 0: :func:`pilotfish.train.workers.processes_for` decides. The numbers are the same.
+    """
+    if env_id in WORLDS:
+        return WorldVector(env_id, count, seed)
+    processes = processes_for(count, processes)
+    return SharedEnv(env_id, count, seed, processes) if processes > 1 else VectorEnv(env_id, count, seed)
