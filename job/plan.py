@@ -104,7 +104,7 @@ class _Run:
                 )
         config = self._train_config()
         self._recipe()
-        named = (config and config.env, self.job.adopt and self.job.adopt.env, self.job.evaluate.env)
+        named = (config and config.scene, self.job.adopt and self.job.adopt.env, self.job.evaluate.env)
         for env in dict.fromkeys(filter(None, named)):
             make_env(env).close()
 

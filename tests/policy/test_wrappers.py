@@ -168,6 +168,7 @@ def test_the_contract_says_what_scene_it_is_and_a_plain_one_stays_an_id() -> Non
         lambda: Timing(observation_delay=(2, 1)),
         lambda: Latency((0, 2, 1), (1, 1)),
         lambda: Latency((0, 1), (0,)),
+        lambda: Latency((0, 1), (10**400,)),
         lambda: Latency((0, 1, 2), (1,)),
         lambda: Latency((-1, 1), (1,)),
     ],
