@@ -69,12 +69,13 @@ class Quadrotor:
         self.random = torch.Generator(self.device)
         self.table = torch.zeros(0)
         self._next, self._next_obs = torch.zeros(0), torch.zeros(0)
-        self._drawn = 0
+        self._drawn = self._stepped = 0
         self.seed(0)
 
     def seed(self, seed: int) -> None:
-        """Start the random stream and an episode in every row."""
+        """Start the random stream, the curriculum and an episode in every row."""
         self.random.manual_seed(seed)
+        self._stepped = 0
         self.reset()
 
     def reset(self, rows: Tensor | None = None) -> Tensor:
@@ -125,6 +126,7 @@ class Quadrotor:
         self.table = torch.where(ended, self._next, after)
         obs = torch.where(ended, self._next_obs, seen)
         self._drawn += 1
+        self._stepped += 1
         if self._drawn == _DRAW_EVERY:
             self._draw()
         return WorldStep(obs.T, reward, terminated, truncated, seen.T, lambda: self._known(after))
@@ -140,14 +142,14 @@ class Quadrotor:
     def state(self) -> dict[str, Any]:
         """Rows, the beginnings drawn for them, and the random stream, copied."""
         tensors = {"table": self.table, "next": self._next, "next_obs": self._next_obs}
-        counted = {"drawn": self._drawn, "random": self.random.get_state()}
+        counted = {"drawn": self._drawn, "stepped": self._stepped, "random": self.random.get_state()}
         return {name: value.clone() for name, value in tensors.items()} | counted
 
     def restore(self, state: dict[str, Any]) -> None:
         """The inverse of :meth:`state`."""
         names = ("table", "next", "next_obs")
         self.table, self._next, self._next_obs = (state[name].to(self.device).clone() for name in names)
-        self._drawn = int(state["drawn"])
+        self._drawn, self._stepped = int(state["drawn"]), int(state["stepped"])
         self.random.set_state(state["random"])
 
     def _taken(self, sent: Tensor) -> Tensor:
@@ -218,7 +220,7 @@ class Quadrotor:
         task, frame, n = self.task, self.airframe, self.num_envs
         unit = torch.rand((_FIRST_DRAWS, n), generator=self.random, device=self.device)
         signed = 2 * unit - 1
-        moved = (unit[:1] >= task.guidance).float()
+        moved = (unit[:1] >= task.guidance).float() * (min(1.0, self._stepped / task.ramp_steps) if task.ramp_steps else 1.0)
         turn, height = 2 * math.pi * unit[4], signed[5]
         flat = (1 - height.square()).clamp(min=0).sqrt()
         axis = torch.stack((flat * torch.cos(turn), flat * torch.sin(turn), height))

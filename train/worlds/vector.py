@@ -8,14 +8,17 @@ from typing import Any
 import numpy as np
 import torch
 
+from ...errors import Unsupported, require
 from ...policy.contract import Action
 from ...policy.environment import make_env
-from ..environments import Step, VectorEnv
+from ...policy.scene import Scene
+from ..environments import Step, VectorEnv, action_of
 from ..workers import SharedEnv, processes_for
 from .quadrotor import Quadrotor
 from .quadrotor_task import lesson
 from .world import World
 
+_CPU = torch.device("cpu")
 WORLDS: dict[str, Callable[[int], World]] = {
     "pilotfish/Quadrotor-v0": lambda count: Quadrotor(count, lesson("hover")),
     "pilotfish/QuadrotorLissajous-v0": lambda count: Quadrotor(count, lesson("lissajous")),
@@ -26,14 +29,16 @@ WORLDS: dict[str, Callable[[int], World]] = {
 class WorldVector(VectorEnv):
     """The rows of a world as numpy arrays on the CPU, with episode returns; its state is exact, with nothing to replay."""
 
-    def __init__(self, env_id: str, count: int, seed: int) -> None:
-        self.env_id, self.world = env_id, WORLDS[env_id](count)
-        self.device = torch.device("cpu")
+    def __init__(self, env_id: str, world: World, action: Action, seed: int) -> None:
+        self.env_id, self.world, self.action, self.device = env_id, world, action, world.device
         # One ordinary environment says what the id's own specification and control rate are.
         self.envs = [make_env(env_id, disable_env_checker=True)]
         self.discrete = False
-        self.observation_size = self.world.observation_size
-        self.action = action_around(self.world.rest_action)
+        self.observation_size = world.observation_size
+        count = world.num_envs
+        # A world's actions are in [-1, 1], the environment's in its own units.
+        low, high = np.array(action.low, np.float32), np.array(action.high, np.float32)
+        self.middle, self.half = (high + low) / 2, (high - low) / 2
         self.world.seed(seed)
         self._obs = self.world.reset().cpu().numpy()
         self._returns = np.zeros(count)
@@ -43,8 +48,9 @@ class WorldVector(VectorEnv):
         return self.world.num_envs
 
     def step(self, actions: np.ndarray) -> Step:
-        """actions: float [n, action size]."""
-        given = self.world.step(torch.from_numpy(np.ascontiguousarray(actions, np.float32)))
+        """actions: float [n, action size] in the environment's own units."""
+        units = (np.asarray(actions, np.float32) - self.middle) / self.half
+        given = self.world.step(torch.from_numpy(units).to(self.device))
         reward = given.reward.cpu().numpy().astype(np.float64)
         terminated, truncated = given.terminated.cpu().numpy(), given.truncated.cpu().numpy()
         self._obs = given.obs.cpu().numpy()
@@ -84,12 +90,31 @@ def action_around(rest: tuple[float, ...]) -> Action:
     return Action(kind="continuous", size=size, offset=offset, low=low, high=high, distribution="Gaussian mean")
 
 
-def vector_env(env_id: str, count: int, seed: int, processes: int = 1) -> VectorEnv:
-    """``count`` copies of an environment that step together: a batched world where there is one, else Gymnasium's.
+def vector_env(
+    env: str | Scene, count: int, seed: int, processes: int = 1, simulator: str = "gymnasium", device: torch.device = _CPU
+) -> VectorEnv:
+    """``count`` copies of an environment that step together: a batched world on ``device`` where there is one, else Gymnasium's.
 
     ``processes`` share Gymnasium's copies; 0: :func:`pilotfish.train.workers.processes_for` decides. The numbers are the same.
+    ``simulator`` "warp": a task of :data:`pilotfish.train.warp.TASKS` on MuJoCo Warp.
     """
-    if env_id in WORLDS:
-        return WorldVector(env_id, count, seed)
+    if simulator == "warp":
+        return _on_warp(env, count, seed, device)
+    if isinstance(env, str) and env in WORLDS:
+        world = WORLDS[env](count, device)
+        return WorldVector(env, world, action_around(world.rest_action), seed)
     processes = processes_for(count, processes)
-    return SharedEnv(env_id, count, seed, processes) if processes > 1 else VectorEnv(env_id, count, seed)
+    return SharedEnv(env, count, seed, processes) if processes > 1 else VectorEnv(env, count, seed)
+
+
+def _on_warp(env: str | Scene, count: int, seed: int, device: torch.device) -> VectorEnv:
+    require("mujoco_warp", "warp")
+    from ..warp import TASKS, WarpWorld
+
+    if env not in TASKS:
+        repair = "Leave simulator out" + (", or delays and sequences" if isinstance(env, Scene) else "")
+        raise Unsupported(f"simulator warp for {env}", expected="one of " + ", ".join(TASKS), found=str(env), repair=repair)
+    one = make_env(env, disable_env_checker=True)
+    action = action_of(one.action_space)
+    one.close()
+    return WorldVector(str(env), WarpWorld(str(env), count, device), action, seed)
