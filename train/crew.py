@@ -65,11 +65,12 @@ class _Helper:
 
     @torch.no_grad()
     def _work(self) -> None:
+        torch.set_num_threads(1)  # a new thread does not inherit this, and would call torch's own threads to its products
         while True:
             tasks = self.tasks.get()
             try:
                 self.answers.put([task() for task in tasks])
-            except BaseException as error:  # not ours to judge: the caller gets it
+            except BaseException as error:  # noqa: BLE001 - the caller waits for an answer, and raises it
                 self.answers.put(error)
 
 
