@@ -298,6 +298,7 @@ def evaluate(
     latency: Annotated[
         str | None, typer.Option(help="How late actions are: microseconds, or a bench result (path); default: as in training.")
     ] = None,
+    video: Annotated[bool, typer.Option("--video", help="Film the episode with the median return, for the report.")] = False,
     trust: Trust = False,
     as_json: Json = False,
     verbose: Verbose = False,
@@ -306,6 +307,7 @@ def evaluate(
     from .policy import Policy, trust_env
     from .runtime.artifact import Artifact
     from .runtime.evaluate import evaluate as evaluate_artifact
+    from .runtime.film import film_or_say
 
     trust_env(env)
     built = Artifact.load(artifact)
@@ -324,6 +326,9 @@ def evaluate(
             latency=terminal.number_or_text(latency),
             progress=progress,
         )
+    if video:
+        delays: dict[str, Any] = {"observation_delay": observation_delay, "latency": terminal.number_or_text(latency)}
+        film_or_say(built, terminal.note, env=env, trust=trust, **delays)
     terminal.result("evaluate", built, result, as_json)
     terminal.end_with_gates([] if result["passed"] else [f"{built.label} keeps less of the return than the gate {gate} asks for"])
 

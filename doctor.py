@@ -18,6 +18,7 @@ EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
     "emulate": ("run firmware on a virtual board", ("unicorn", "capstone", "pyelftools")),
     "tensorrt": ("build TensorRT engines for GeForce RTX", ("tensorrt-rtx-cu13-bindings",)),
     "tvm": ("build artifacts with TVM, run them over its RPC", ("apache-tvm",)),
+    "video": ("film an artifact for the report", ("pillow",)),
     "report": ("write the HTML report", ("jinja2", "plotly")),
 }
 """Extra -> (what it adds, the packages that it brings)."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import GateFailed, MissingTool, Unreachable
+from ..errors import GateFailed, MissingTool, Unreachable, Unsupported
 from ..policy.bundle import Policy
 from ..policy.latency import Latency
 from ..policy.own_environment import source_of_own
@@ -248,6 +248,7 @@ class _Run:
         from ..runtime.evaluate import evaluate
 
         settings = dataclasses.asdict(self.job.evaluate)
+        video = settings.pop("video")
         if (self.job.evaluate.env or artifact.manifest.contract.provenance.env) is None:
             return
         depends = settings | {"original": original.digest}
@@ -256,6 +257,24 @@ class _Run:
         self._prove(
             "evaluate", artifact, depends, lambda progress: evaluate(artifact, reference=original, progress=progress, **settings)
         )
+        if video:
+            self._film(artifact, {name: settings[name] for name in ("env", "observation_delay", "latency")})
+
+    def _film(self, artifact: Artifact, settings: dict[str, Any]) -> None:
+        """A film beside the evaluation; no failure where none can be made."""
+        from ..runtime.film import FILM, film
+
+        results, step = artifact.path / RESULTS, f"film-{artifact.path.name}"
+        depends = {"artifact": artifact.digest, "evaluation": fingerprint(results / "evaluate.json")}
+
+        def action() -> str:
+            made = film(artifact, **settings)
+            return f"{made['shown_s']:.1f} s of seed {made['seed']}, {made['bytes']:,} bytes"
+
+        try:
+            self.cache.run(step, depends, [results / "film.json", results / FILM], action)
+        except (MissingTool, Unsupported) as absence:
+            self.cache.listener.said(step, f"no film: {absence}")
 
     def _prove(self, name: str, artifact: Artifact, depends: dict[str, Any], action: Callable[[Any], dict[str, Any]]) -> None:
         """One proving step; its result lies in the artifact and is the step's output."""
@@ -276,7 +295,9 @@ class _Run:
         from ..runtime.report import write_report
 
         proofs = [
-            fingerprint(a.path / RESULTS / f"{name}.json") for a in result.artifacts for name in ("verify", "bench", "evaluate")
+            fingerprint(a.path / RESULTS / f"{name}.json")
+            for a in result.artifacts
+            for name in ("verify", "bench", "evaluate", "film")
         ]
         depends = {"artifacts": [a.digest for a in result.artifacts], "results": proofs, "title": self.job.report.title}
 

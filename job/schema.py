@@ -80,6 +80,8 @@ class EvaluateSettings:
     """Steps by which observations are late, or fewest and most; default: what each policy was trained with."""
     latency: str | float | None = None
     """By how much actions are late: microseconds, or a bench result (path relative to the job file); default: as in training."""
+    video: bool = False
+    """Film the episode with the median return, for the report; needs the video extra and OpenGL, and is left out without them."""
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -18,6 +18,7 @@ from ...targets.profile import Target
 from ..artifact import Artifact
 from .commands import reproduce
 from .compare import compare
+from .films import read_film
 from .glossary import BACKENDS, FIGURES, meaning, title
 from .headline import lead, verdicts
 from .policies import describe
@@ -95,6 +96,7 @@ def _entry(artifact: Artifact, policy: dict[str, Any], folder: Path) -> dict[str
         "policy_digest": made.policy_digest,
         "path": Path(os.path.relpath(artifact.path.resolve(), folder.resolve())).as_posix(),
         **results,
+        "film": read_film(artifact),
         "figures": _figures(results),
     }
 

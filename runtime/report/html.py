@@ -22,8 +22,11 @@ MARKS = {"good": "✓", "bad": "✗", "open": "?", "none": numerals.NOTHING}
 """Mark -> sign; the word stands beside it, so that neither color nor sign carries a verdict alone."""
 
 
-def render(report: dict[str, Any]) -> str:
-    """report.html for a collected report. Everything in ``report`` is untrusted text and is escaped."""
+def render(report: dict[str, Any], films: dict[str, str] | None = None) -> str:
+    """report.html for a collected report. Everything in ``report`` is untrusted text and is escaped.
+
+    ``films``: data URI of the film by artifact id.
+    """
     jinja = require("jinja2", "report")
     markup = require("markupsafe", "report").Markup
     environment = jinja.Environment(
@@ -56,6 +59,7 @@ def render(report: dict[str, Any]) -> str:
         policies={policy["id"]: policy for policy in report["policies"]},
         plots=drawn,
         marks=MARKS,
+        films=films or {},
         colors={identity: (color, DARK[color]) for identity, color in colors.items()},
         sources=SOURCES,
         methods=METHODS,

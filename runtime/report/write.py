@@ -10,6 +10,7 @@ from ... import sealed
 from ...errors import BadInput
 from ..artifact import Artifact
 from .data import collect
+from .films import data_uri
 from .html import render
 
 
@@ -26,7 +27,8 @@ def write_report(
     if output.suffix.lower() not in (".html", ".htm") or output.is_dir():
         raise BadInput(output, expected="a file name that ends in .html", found=repr(output.name), repair="Try -o report.html")
     report = collect(artifacts, output.parent, heading=title, job=job)
-    page = render(report)
+    films = {entry["id"]: data_uri(output.parent / entry["path"]) for entry in report["artifacts"] if entry["film"]}
+    page = render(report, films)
     sealed.write_atomic(output.with_suffix(".json"), sealed.canonical_json(report))
     sealed.write_atomic(output, page)
     return report

@@ -34,6 +34,7 @@ paced_seconds = 0.05
 
 [evaluate]
 episodes = 2
+video = true
 """
 
 
@@ -41,7 +42,15 @@ def test_the_best_of_several_trainings_is_exported(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     path = tmp_path / "job.toml"
     path.write_text(JOB.format(output=tmp_path / "run"))
-    result = run_job(load_job(path), progress=False)
+    lines: list[str] = []
+
+    class Told(Silent):
+        def said(self, step: str, line: str) -> None:
+            lines.append(line)
+
+    result = run_job(load_job(path), listener=Told(), progress=False)
+    filmed = (result.artifacts[0].path / "results" / "film.webp").exists()
+    assert filmed != any(line.startswith("no film: ") for line in lines)
     told = json.loads((tmp_path / "run" / "train" / "seeds.json").read_text())
     assert [run["seed"] for run in told["runs"]] == [0, 1]
     assert result.original.contract.provenance.seed == told["best_seed"]
