@@ -48,6 +48,8 @@ class _Common:
 
     env: str
     """Gymnasium id of the environment."""
+    simulator: Literal["gymnasium", "warp"] = "gymnasium"
+    """warp: the copies step as one on MuJoCo Warp, on the training's device (docs/warp.md); evaluation stays with Gymnasium."""
     steps: Positive = 1_000_000
     """Environment steps in all, over all copies of the environment."""
     seed: Annotated[int, Field(ge=0, le=2**31)] = 0
@@ -181,7 +183,9 @@ class _OffPolicy(_Common):
     activation: ActivationName = "relu"
     """After every hidden layer of the actor."""
     critic_hidden: tuple[Width, ...] = (128, 128)
-    """Widths of each of the two critics' hidden layers."""
+    """Widths of each of the two critics' hidden layers; for simba, one entry per residual block, all equal."""
+    critic: Literal["mlp", "simba"] = "mlp"
+    """mlp: hidden layers with ReLU. simba: residual blocks with LayerNorm on normalized observations (arXiv 2410.09754)."""
     n_envs: Annotated[int, Field(gt=0, le=4096)] = 1
     """Copies of the environment that step together."""
     updates_per_step: Annotated[float, Field(gt=0, le=100)] = 1.0
@@ -199,9 +203,15 @@ class _OffPolicy(_Common):
     tau: Rate = 0.005
     """Share of the critics that flows into their targets per gradient step."""
     threads: Annotated[int, Field(ge=0, le=2)] = 0
-    """CPU threads of a gradient step, for the same results; 0: two where critics and minibatch are large and two cores are ours."""
+    """CPU threads of a gradient step, which change no result; 0: two where networks are wide and there are two cores."""
     normalize_observation: bool = False
     """Running mean and variance of the observation, folded into the policy's contract."""
+
+    @model_validator(mode="after")
+    def _check_critic(self) -> _OffPolicy:
+        if self.critic == "simba" and len(set(self.critic_hidden)) != 1:
+            raise ValueError(f"critic = simba needs one equal width per block in critic_hidden, not {list(self.critic_hidden)}")
+        return self
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

@@ -33,6 +33,9 @@ class Critics:
         values = (self.targets.flat.value, self.stack.flat.value)
         self._moving = {None: values} | dict(enumerate(zip(*(value.chunk(2) for value in values), strict=True)))
 
+    def see(self, obs: Tensor) -> None:
+        """New observations: nothing to learn from them here."""
+
     def target(self, action: Tensor, obs: Tensor) -> Tensor:
         """The smaller of the slow copies' values, [B]."""
         return self.targets.forward(action, obs).amin(0)[:, 0]

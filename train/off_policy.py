@@ -24,6 +24,7 @@ from .environments import VectorEnv
 from .normalizer import CLIP, ObservationNormalizer
 from .off_actor import make_actor
 from .replay import Replay
+from .simba_critics import SimbaCritics
 from .stacked import Adam
 
 STEPS_PER_ITERATION = 16
@@ -38,6 +39,8 @@ def threads_for(config: SACConfig | TD3Config, device: torch.device) -> int:
     """The setting ``threads``; where it is 0, two if the critics are wide, the device a CPU and two of its cores ours."""
     if config.threads:
         return config.threads
+    if config.critic == "simba":
+        return 1
     widest = max(a * b for a, b in itertools.pairwise((*config.critic_hidden, 1)))
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return 2 if device.type == "cpu" and cores > 1 and config.batch_size * widest >= WIDE else 1
@@ -78,7 +81,8 @@ class OffPolicy(ABC):
         shape = (size, config.hidden, config.activation, config.layer_norm)
         self.layers: Layers = network_layers(*shape, actions)
         self.actor = make_actor(network_layers(*shape, self.heads * actions), weights_from, device, crew=crew)
-        self.critics = Critics(self.sizes, config.critic_hidden, config.learning_rate, weights_from, device, crew)
+        about = (self.sizes, config.critic_hidden, config.learning_rate, weights_from, device)
+        self.critics = SimbaCritics(*about) if config.critic == "simba" else Critics(*about, crew)
         self.optimizers = {"actor": Adam(self.actor.flat, config.learning_rate)}
         self.crew = crew
         self.normalizer = ObservationNormalizer(size, config.normalize_observation)
@@ -128,6 +132,7 @@ class OffPolicy(ABC):
             following[index] = last
         self.replay.add(obs, following, action, step.reward, ~step.terminated)
         self.normalizer.update(obs)
+        self.critics.see(torch.from_numpy(self.normalizer(obs)).to(self.device))
         self.steps += len(self.envs)
         return step.finished
 
