@@ -57,17 +57,19 @@ class Adam:
         networks = flat.count or 1
         self.count = torch.zeros(networks, device=flat.device)
         moved = (flat.value, flat.gradient, self.first, self.second)
-        self._whole = ([[part] for part in moved], self.count, self.count[0])
-        self._rows = [([[part.chunk(networks)[row]] for part in moved], *[self.count[row]] * 2) for row in range(networks)]
+        self._whole = [[part] for part in moved]
+        self._each = [[[part.chunk(networks)[row]] for part in moved] for row in range(networks)]
 
     def step(self, row: int | None = None) -> None:
         """Move the values against the gradient: of one network, or of all if they have moved equally often."""
-        moved, counts, count = self._whole if row is None else self._rows[row]
-        counts += 1
+        count = self.count if row is None else self.count[row]
+        count += 1
+        value, gradient, first, second = self._whole if row is None else self._each[row]
         # What torch.optim.Adam(fused=True) calls, without its bookkeeping, which costs as much again on small networks.
         torch._fused_adam_(
-            *moved, [], [count], lr=self.rate, beta1=0.9, beta2=0.999, weight_decay=0.0, eps=1e-8, amsgrad=False, maximize=False
-        )
+            value, gradient, first, second, [], [self.count[row or 0]], lr=self.rate,
+            beta1=0.9, beta2=0.999, weight_decay=0.0, eps=1e-8, amsgrad=False, maximize=False,
+        )  # fmt: skip
 
     def state(self) -> dict[str, Any]:
         """Values and moments."""
