@@ -108,6 +108,9 @@ def train(
     seeds: Annotated[
         int, typer.Option(min=1, help="Trainings, with --seed and the seeds after it; the best policy is kept.")
     ] = 1,
+    tracker: Annotated[
+        str | None, typer.Option(envvar="PILOTFISH_TRACKER", help="mlflow, wandb or none, beside TensorBoard.")
+    ] = None,
     processes: Annotated[int | None, typer.Option(min=1, help="Trainings at a time; default: one per core.")] = None,
     seed: Seed = 0,
     device: Device = "auto",
@@ -128,6 +131,8 @@ def train(
         settings["steps"] = steps
     if stop_at_return is not None:
         settings["stop_at_return"] = stop_at_return
+    if tracker is not None:
+        settings["tracker"] = tracker
     config = train_config(settings, "train")
     trust_env(env)
     folder = run_folder or Path("runs") / f"train-{terminal.file_safe(env)}-{algorithm}-{seed}"

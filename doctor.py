@@ -14,6 +14,8 @@ EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
     "ort": ("run ONNX Runtime artifacts", ("onnxruntime",)),
     "sim": ("evaluate in Gymnasium and MuJoCo", ("gymnasium", "mujoco")),
     "train": ("train, distill and adopt policies", ("torch", "tensorboard")),
+    "mlflow": ("tell MLflow how a training goes", ("mlflow",)),
+    "wandb": ("tell Weights & Biases how a training goes", ("wandb",)),
     "export": ("build ONNX and C artifacts, cross-compile", ("onnx", "ziglang")),
     "emulate": ("run firmware on a virtual board", ("unicorn", "capstone", "pyelftools")),
     "tensorrt": ("build TensorRT engines for GeForce RTX", ("tensorrt-rtx-cu13-bindings",)),

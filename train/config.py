@@ -38,7 +38,7 @@ Delay = Annotated[tuple[int, int], BeforeValidator(_range)]
 Late = Annotated[Latency, BeforeValidator(_latency)]
 
 
-_SHAPELESS = ("checkpoint_every_s", "env_processes", "stop_at_return", "threads")
+_SHAPELESS = ("checkpoint_every_s", "env_processes", "stop_at_return", "tracker", "threads")
 """Settings that change where a run is saved or ends, never a number on its way: a checkpoint is continued across them."""
 
 
@@ -69,6 +69,8 @@ class _Common:
     stop_at_return: float | None = None
     """The training ends early at the first evaluation (every ``eval_every`` steps) with this mean return; None: never. The
     policy's notes then give its mean return on as many other episodes, since the evaluation that was waited for is biased."""
+    tracker: Literal["none", "mlflow", "wandb"] = "none"
+    """Told how the training goes, beside the TensorBoard files: MLflow or Weights & Biases, by their own environment variables."""
     eval_episodes: Annotated[int, Field(ge=1, le=1000)] = 5
     """Episodes per evaluation, on seeds that training never uses; the best evaluation decides which policy is kept."""
     checkpoint_every_s: Annotated[float, Field(gt=0)] = 60.0

@@ -33,6 +33,7 @@ from .progress import Bar, Scalars, Watcher
 from .sac import SAC
 from .solitude import alone
 from .td3 import TD3
+from .trackers import telling
 from .worlds.vector import vector_env
 
 _AFTERWARDS = 0xE7A2
@@ -134,6 +135,8 @@ class _Run:
             interrupt = stack.enter_context(Interrupt())
             scalars = Scalars(self.folder / "tensorboard" / config.digest[:12], self.resumed_at)
             self.watchers.append(scalars)
+            if config.tracker != "none":
+                self.watchers.append(telling(config, self.folder, self.resumed_at is not None, bar.say))
             stack.callback(lambda: [watcher.close() for watcher in self.watchers])
             judge = ClosedLoop(config.scene, held_out_seeds(config.seed, config.eval_episodes))
             stack.callback(judge.close)
@@ -169,8 +172,11 @@ class _Run:
                 self._save()
             if interrupt.asked:
                 interrupt.stop("stopped after the last step; the same command finishes the policy")
+            assert self.best is not None  # the last step is always evaluated
+            final = {"final/return": self.best["return"], "final/kept_from_step": float(self.best["steps"])}
             if self._good_enough:
-                self._judge_afterwards(judge)
+                final["final/return_on_other_seeds"] = self._judge_afterwards(judge)
+            self._tell(final)
             bar.say(self._summary(title))
         return self._finish()
 
@@ -221,7 +227,7 @@ class _Run:
             self.best = {"return": mean, "steps": self.learner.steps, "weights": weights, "moments": moments}
         return mean
 
-    def _judge_afterwards(self, judge: ClosedLoop) -> None:
+    def _judge_afterwards(self, judge: ClosedLoop) -> float:
         """The evaluation that ended the run was waited for, so it flatters: the kept policy is flown on other seeds."""
         config, best = self.config, self.best
         assert best is not None
@@ -233,6 +239,7 @@ class _Run:
             f"{best['return']:.6g} over {episodes} episodes reached stop_at_return = {config.stop_at_return:g}; on {episodes} "
             f"episodes with other seeds the policy returns {returns.mean():.6g} on average"
         )
+        return float(returns.mean())
 
     def _finish(self) -> Policy:
         policy = self._kept()
