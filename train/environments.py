@@ -16,6 +16,7 @@ import numpy as np
 from ..errors import BadInput
 from ..policy.contract import Action
 from ..policy.environment import make_env
+from ..policy.scene import Scene
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,11 +43,11 @@ class VectorEnv:
     Raises BadInput or Unsupported for an environment that :func:`pilotfish.policy.environment.make_env` refuses.
     """
 
-    def __init__(self, env_id: str, count: int, seed: int, rows: range | None = None) -> None:
+    def __init__(self, env_id: str | Scene, count: int, seed: int, rows: range | None = None) -> None:
         """``rows``: only these of the ``count`` copies; None: all."""
         rows = range(count) if rows is None else rows
         count, streams = len(rows), np.random.SeedSequence(seed).spawn(count)[rows.start : rows.stop]
-        self.env_id = env_id
+        self.env_id = str(env_id)
         self.envs = [make_env(env_id, disable_env_checker=True) for _ in rows]
         space = self.envs[0].action_space
         self.discrete = hasattr(space, "n")

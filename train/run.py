@@ -87,7 +87,7 @@ def train(
         raise BadInput(folder, expected="a folder for the run", found="a file", repair="Choose another output")
     with alone(checkpoint_path(folder, config.digest)), one_thread():
         processes = getattr(config, "env_processes", 1)
-        envs = vector_env(config.scene, config.n_envs, config.seed, processes)  # type: ignore[arg-type]
+        envs = vector_env(config.scene, config.n_envs, config.seed, processes, config.simulator, where)
         try:
             return _Run(config, folder, envs, where, progress, resume, watchers).to_end()
         finally:
@@ -199,6 +199,8 @@ class _Run:
         }
         if "mujoco" in type(env.unwrapped).__module__:
             tools["mujoco"] = importlib.metadata.version("mujoco")
+        if config.simulator == "warp":
+            tools |= {name: importlib.metadata.version(name) for name in ("mujoco-warp", "warp-lang")}
         tools |= source_of_own(config.env)
         contract = Contract(
             observation=Observation(size=self.envs.observation_size, history=config.history, normalizer=normalizer),

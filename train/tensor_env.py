@@ -114,10 +114,10 @@ class WorldTensors:
         self.envs, self.world = envs, envs.world
         self.obs = torch.from_numpy(envs.obs).to(envs.device)
         self.device = envs.device
-        action = envs.action
-        self._scale, self._offset = (
-            torch.tensor(part or (default,), device=self.device) for part, default in ((action.scale, 1.0), (action.offset, 0.0))
-        )
+        # What the head gives -> the environment's units -> the world's [-1, 1], in one line.
+        action, half = envs.action, envs.half
+        scale, offset = np.array(action.scale or 1.0) / half, (np.array(action.offset or 0.0) - envs.middle) / half
+        self._scale, self._offset = (torch.from_numpy(part.astype(np.float32)).to(self.device) for part in (scale, offset))
         self._returns = torch.zeros(len(envs), dtype=torch.float64, device=self.device)
         self._lengths = torch.zeros(len(envs), dtype=torch.int64, device=self.device)
         self._ended: list[tuple[Tensor, Tensor, Tensor]] = []

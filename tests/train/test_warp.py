@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,8 +20,12 @@ pytest.importorskip("mujoco_warp", reason="mujoco_warp is not installed; run: pi
 gymnasium = pytest.importorskip("gymnasium")
 mujoco = pytest.importorskip("mujoco")
 
-from pilotfish.errors import BadInput  # noqa: E402
+from pilotfish.errors import BadInput, Unsupported  # noqa: E402
+from pilotfish.train import PPOConfig, train  # noqa: E402
+from pilotfish.train.evaluation import ClosedLoop  # noqa: E402
+from pilotfish.train.tensor_env import tensor_env  # noqa: E402
 from pilotfish.train.warp import TASKS, WarpWorld  # noqa: E402
+from pilotfish.train.worlds.vector import vector_env  # noqa: E402
 
 ONE_STEP, TWENTY_STEPS = 0, 1
 BOUNDS = {
@@ -200,3 +205,39 @@ def test_an_episode_is_cut_at_its_limit_and_shows_what_was_last_seen() -> None:
 def test_an_unknown_task_is_refused_with_the_list() -> None:
     with pytest.raises(BadInput, match="Ant-v5"):
         WarpWorld("Pusher-v5", 1, torch.device("cpu"))
+
+
+def test_a_policy_trained_on_warp_flies_in_gymnasium(tmp_path: Path) -> None:
+    config = PPOConfig(
+        env="InvertedPendulum-v5", simulator="warp", asymmetric_critic=True, steps=8_192, n_envs=64, rollout_steps=16,
+        minibatch_size=256, gamma=0.98, learning_rate=3e-3, hidden=(8, 8), eval_every=8_192,
+    )  # fmt: skip
+    policy = train(config, tmp_path, device="cpu", progress=False)
+    assert policy.contract.action.scale == (3.0,) and policy.contract.provenance.tools["mujoco-warp"]
+    untrained = policy.replace(weights={name: np.zeros_like(tensor) for name, tensor in policy.weights.items()})
+    returns = []
+    for candidate in (policy, untrained):
+        judge = ClosedLoop(config.env, list(range(5)))
+        returns.append(float(judge.returns(candidate).mean()))
+        judge.close()
+    assert returns[0] > 1.5 * returns[1], returns
+
+
+def test_actions_reach_warp_as_they_reach_gymnasium() -> None:
+    """What the head gives is scaled to the environment's units there, and to the world's [-1, 1] here."""
+    envs = vector_env("InvertedPendulum-v5", 4, 0, simulator="warp")
+    tensors = tensor_env(envs)
+    seen = []
+    envs.world.step = lambda actions: seen.append(actions) or SimpleNamespace(
+        obs=tensors.obs, reward=torch.zeros(4), terminated=torch.zeros(4, dtype=torch.bool),
+        truncated=torch.zeros(4, dtype=torch.bool), last=tensors.obs, last_privileged=None,
+    )  # fmt: skip
+    tensors.step(torch.full((4, 1), 0.5))
+    envs.step(np.full((4, 1), 1.5))
+    torch.testing.assert_close(seen[0], seen[1])
+    torch.testing.assert_close(seen[0], torch.full((4, 1), 0.5))
+
+
+def test_what_warp_cannot_do_is_refused() -> None:
+    with pytest.raises(Unsupported, match="one of InvertedPendulum-v5"):
+        vector_env("CartPole-v1", 4, 0, simulator="warp")

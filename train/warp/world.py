@@ -28,11 +28,12 @@ class WarpWorld:
             raise BadInput("num_envs", expected="at least 1", found=str(num_envs))
         self.task = TASKS[env_id]
         self.physics = Physics(self.task, num_envs, device)
-        self._device = device
+        self.device = device
         bodies = self.physics.bodies
         self.num_envs = num_envs
         self.observation_size = self.task.observe(bodies).shape[1]
         self.action_size = len(self.physics.low)
+        self.rest_action: tuple[float, ...] = (0.0,) * self.action_size
         self.privileged_size = bodies.qpos.shape[1] + bodies.qvel.shape[1]
         self.control_hz = 1 / self.physics.decision_s
         self._elapsed = torch.zeros(num_envs, dtype=torch.int64, device=device)
@@ -45,13 +46,16 @@ class WarpWorld:
         """Start the random stream of new episodes."""
         self._random.manual_seed(seed)
 
-    def reset(self) -> Tensor:
-        """Begin an episode in every row -> observation, float32 [n, observation_size]."""
-        return self.put(*self._start())
+    def reset(self, rows: Tensor | None = None) -> Tensor:
+        """Begin an episode in every row, or in those of ``rows`` (bool [n]) -> observation of all, float32 [n, size]."""
+        if rows is None:
+            return self.put(*self._start())
+        seen = self.task.observe(self.physics.bodies)
+        return torch.where(rows[:, None], self._begin(rows, *self._start()), seen)
 
     def put(self, qpos: Tensor, qvel: Tensor) -> Tensor:
         """Begin an episode in every row from given states, [n, nq] and [n, nv] -> observation."""
-        return self._begin(torch.ones(self.num_envs, dtype=torch.bool, device=self._device), qpos, qvel)
+        return self._begin(torch.ones(self.num_envs, dtype=torch.bool, device=self.device), qpos, qvel)
 
     def step(self, actions: Tensor) -> WorldStep:
         """actions: float32 [n, action_size], clipped to [-1, 1]. Rewards and terminations are Gymnasium's."""
@@ -69,10 +73,11 @@ class WarpWorld:
         truncated = (self._elapsed >= self.task.step_limit) & ~terminated
         ended = terminated | truncated
         start = self._start()
-        if self._device.type == "cpu" and not bool(ended.any()):  # on a GPU, asking would cost more than beginning in vain
-            return WorldStep(last, reward, terminated, truncated, last)
+        true = self.privileged()
+        if self.device.type == "cpu" and not bool(ended.any()):  # on a GPU, asking would cost more than beginning in vain
+            return WorldStep(last, reward, terminated, truncated, last, lambda: true)
         obs = torch.where(ended[:, None], self._begin(ended, *start), last)
-        return WorldStep(obs, reward, terminated, truncated, last)
+        return WorldStep(obs, reward, terminated, truncated, last, lambda: true)
 
     def privileged(self) -> Tensor:
         """qpos and qvel whole, float32 [n, nq + nv]; tasks hide the place, and clip velocities."""

@@ -43,7 +43,7 @@ class Quadrotor:
         self.observation_size = 18 + 4 * task.history
         self.privileged_size = self.observation_size + 18
         self.airframe = CRAZYFLIE
-        self.rest_action = (self.airframe.hover_action,) * 4
+        self.rest_action: tuple[float, ...] = (self.airframe.hover_action,) * 4
         self.flight = Flight(self.airframe, 1 / self.control_hz, self.device)
         self._limit = round(task.episode_s * self.control_hz)
         self._window = max(1, round(task.history_s * self.control_hz))
@@ -65,6 +65,7 @@ class Quadrotor:
         per_step = 100 / self.control_hz
         weights = [task.velocity] * 3 + [task.rate] * 3 + [task.effort] * 4 + [task.change] * 4 + [task.orientation] * 3
         self._weights, self._alive, self._far = -per_step * column(weights), per_step * task.alive, per_step * task.position
+        self._near = per_step * task.near
         self._bounds = column([task.max_error_m] * 3 + [task.max_rate_rad_s] * 3)
         self.random = torch.Generator(self.device)
         self.table = torch.zeros(0)
@@ -170,7 +171,8 @@ class Quadrotor:
         half = costs[:8] + costs[8:16]
         half = half[:4] + half[4:]
         half = half[:2] + half[2:]
-        return half[0] + half[1] + costs[16] - self._far * apart + self._alive
+        near = apart.clamp(max=self.task.near_m) * self._near
+        return half[0] + half[1] + costs[16] - self._far * apart - near + self._alive
 
     def _true(self, table: Tensor) -> Tensor:
         """What an observation begins with, without noise: [18, n]."""

@@ -19,9 +19,9 @@ from .quadrotor_task import lesson
 from .world import World
 
 _CPU = torch.device("cpu")
-WORLDS: dict[str, Callable[[int], World]] = {
-    "pilotfish/Quadrotor-v0": lambda count: Quadrotor(count, lesson("hover")),
-    "pilotfish/QuadrotorLissajous-v0": lambda count: Quadrotor(count, lesson("lissajous")),
+WORLDS: dict[str, Callable[[int, torch.device], World]] = {
+    "pilotfish/Quadrotor-v0": lambda count, device: Quadrotor(count, lesson("hover"), device),
+    "pilotfish/QuadrotorLissajous-v0": lambda count, device: Quadrotor(count, lesson("lissajous"), device),
 }
 """Gymnasium id -> the batched world of so many rows in which its task is practised: same observations and actions."""
 
