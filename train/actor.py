@@ -7,22 +7,26 @@ import math
 
 import torch
 
-from ..policy.layers import GRU, LSTM, Activation, ActivationName, CfC, Layer, LayerNorm, Layers, Linear, tensor_shapes
+from ..policy.layers import GRU, LSTM, Activation, CfC, Clip, Layer, LayerNorm, Layers, Linear, tensor_shapes
 from ..policy.network import Network
 
 CELLS: dict[str, type[GRU] | type[LSTM] | type[CfC]] = {"gru": GRU, "lstm": LSTM, "cfc": CfC}
+_CLIPS = {"relu6": Clip(0.0, 6.0), "hardtanh": Clip(-1.0, 1.0)}
 _GAINS = {"tanh": 5 / 3, "relu": math.sqrt(2), "leaky_relu": math.sqrt(2), "elu": math.sqrt(2), "silu": math.sqrt(2)}
 
 
 def network_layers(
     obs_size: int,
     hidden: tuple[int, ...],
-    activation: ActivationName,
+    activation: str,
     layer_norm: bool,
     out_size: int,
     recurrent: tuple[str, int] | None = None,
 ) -> Layers:
-    """A multi-layer perceptron obs -> hidden… -> out; ``recurrent`` (a name in :data:`CELLS`, width) puts such a cell first."""
+    """A multi-layer perceptron obs -> hidden… -> out, with any activation that the settings know.
+
+    ``recurrent`` (a name in :data:`CELLS`, width) puts such a cell first.
+    """
     layers: list[Layer] = []
     width = obs_size
     if recurrent is not None:
@@ -33,7 +37,7 @@ def network_layers(
         layers.append(Linear(f"hidden{index}", width, size))
         if layer_norm:
             layers.append(LayerNorm(f"norm{index}", size))
-        layers.append(Activation(activation))
+        layers.append(_CLIPS.get(activation) or Activation(activation))  # type: ignore[arg-type]
         width = size
     return (*layers, Linear("out", width, out_size))
 

@@ -34,6 +34,8 @@ def _latency(value: object) -> object:
     return Latency.fixed(value) if isinstance(value, int | float) else value
 
 
+Act = ActivationName | Literal["relu6", "hardtanh"]
+"""relu6(x) = min(max(x, 0), 6) and hardtanh(x) = min(max(x, -1), 1): their known ranges cost an integer grid nothing."""
 Delay = Annotated[tuple[int, int], BeforeValidator(_range)]
 Late = Annotated[Latency, BeforeValidator(_latency)]
 
@@ -56,7 +58,7 @@ class _Common:
     """Everything random follows from it: weights, environments, noise, minibatches."""
     hidden: tuple[Width, ...] = (32, 32)
     """Widths of the actor's hidden layers: the network that the device runs."""
-    activation: ActivationName = "tanh"
+    activation: Act = "tanh"
     """After every hidden layer of the actor."""
     layer_norm: bool = False
     """LayerNorm before every activation of the actor."""
@@ -182,7 +184,7 @@ class PPOConfig(_Common):
 class _OffPolicy(_Common):
     """What SAC and TD3 share."""
 
-    activation: ActivationName = "relu"
+    activation: Act = "relu"
     """After every hidden layer of the actor."""
     critic_hidden: tuple[Width, ...] = (128, 128)
     """Widths of each of the two critics' hidden layers; for simba, one entry per residual block, all equal."""

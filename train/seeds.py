@@ -126,6 +126,8 @@ def train_seeds(
 
 def _order(config: PPOConfig | SACConfig | TD3Config, seed: int, folder: Path, episodes: int, device: str) -> dict[str, Any]:
     own = dataclasses.replace(config, seed=seed)
+    if isinstance(own, PPOConfig) and not own.env_processes:
+        own = dataclasses.replace(own, env_processes=1)  # the seeds have taken the cores
     settings = TypeAdapter(type(own)).dump_python(own, mode="json")  # type: ignore[arg-type]
     shape = {
         "settings": own.digest,

@@ -11,6 +11,7 @@ pytest.importorskip("mujoco", reason="mujoco is not installed")
 import gymnasium
 
 from pilotfish.errors import BadInput, Unsupported
+from pilotfish.policy.layers import Clip
 from pilotfish.policy.network import Network
 from pilotfish.train import PPOConfig, network_layers, train, train_config
 from pilotfish.train.evaluation import ClosedLoop
@@ -220,6 +221,20 @@ def test_bad_settings_are_refused_in_words(settings: dict, says: str) -> None:
     with pytest.raises(BadInput, match="train") as caught:
         train_config(settings)
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(("activation", "low", "high"), [("relu6", 0, 6), ("hardtanh", -1, 1)])
+def test_known_ranges_are_clips(activation: str, low: float, high: float) -> None:
+    learner = _learner(hidden=(6, 6), activation=activation)
+    assert [layer for layer in learner.layers if isinstance(layer, Clip)] == [Clip(low, high)] * 2
+    learner.iterate()
+    reference = {"relu6": torch.nn.ReLU6(), "hardtanh": torch.nn.Hardtanh()}[activation]
+    x, weights = 5 * torch.randn(3, 4), {name: torch.from_numpy(tensor) for name, tensor in learner.actor.weights().items()}
+    expected = x
+    for index in range(2):
+        expected = reference(expected @ weights[f"hidden{index}.weight"].T + weights[f"hidden{index}.bias"])
+    expected = expected @ weights["out.weight"].T + weights["out.bias"]
+    torch.testing.assert_close(learner.actor.step(x, ())[0], expected)
 
 
 def test_settings_need_no_torch() -> None:
