@@ -30,6 +30,10 @@ CONFIGS = {
         env="Hopper-v5", steps=2560, n_envs=4, rollout_steps=32, minibatch_size=64, epochs=4, hidden=(8,),
         eval_every=1000, eval_episodes=1, checkpoint_every_s=OFTEN,
     ),
+    "processes": PPOConfig(
+        env="InvertedPendulum-v5", steps=2560, n_envs=4, rollout_steps=32, minibatch_size=64, epochs=4, hidden=(8,),
+        eval_every=100_000, eval_episodes=1, checkpoint_every_s=OFTEN, env_processes=2,
+    ),
     "sac": SACConfig(
         env="InvertedPendulum-v5", steps=960, learning_starts=100, batch_size=32, critic_hidden=(16,), hidden=(8,),
         normalize_observation=True, eval_episodes=1, checkpoint_every_s=OFTEN,
@@ -85,11 +89,30 @@ def _killed_at_random(config: PPOConfig | SACConfig | TD3Config, folder: Path, s
             assert child.is_alive() and time.monotonic() < until, "no checkpoint was written"
             time.sleep(0.002)
         time.sleep(random.Random(seed).uniform(0.0, 0.4))
+        helpers = _children(child.pid)
     finally:
         child.kill()
         child.join()
     assert child.exitcode == -signal.SIGKILL, "the training ended before it could be killed: give it more steps"
+    if getattr(config, "env_processes", 0) > 1 and Path("/proc/self").exists():
+        assert len(helpers) == config.env_processes - 1
+    until = time.monotonic() + 30
+    while any(_runs(helper) for helper in helpers):
+        assert time.monotonic() < until, "processes that step environments outlive their training"
+        time.sleep(0.02)
     return _steps(config, folder)
+
+
+def _children(pid: int) -> list[int]:
+    listed = Path(f"/proc/{pid}/task/{pid}/children")
+    return [int(child) for child in listed.read_text().split()] if listed.exists() else []
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def _steps(config: PPOConfig | SACConfig | TD3Config, folder: Path) -> int:
