@@ -25,14 +25,10 @@ from .normalizer import CLIP, ObservationNormalizer
 from .off_actor import make_actor
 from .replay import Replay
 from .simba_critics import SimbaCritics
-from .stacked import Adam
+from .stacked import PIECE, Adam
 
 STEPS_PER_ITERATION = 16
 """Environment steps between two rounds of updates: few enough to stay on-policy, enough to amortize the loop."""
-
-
-WIDE = 2**22
-"""Multiplications in a minibatch's largest product from which two threads pay (256 rows x 128 x 128)."""
 
 
 def threads_for(config: SACConfig | TD3Config, device: torch.device) -> int:
@@ -43,7 +39,7 @@ def threads_for(config: SACConfig | TD3Config, device: torch.device) -> int:
         return 1
     widest = max(a * b for a, b in itertools.pairwise((*config.critic_hidden, 1)))
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return 2 if device.type == "cpu" and cores > 1 and config.batch_size * widest >= WIDE else 1
+    return 2 if device.type == "cpu" and cores > 1 and config.batch_size * widest >= PIECE else 1
 
 
 class OffPolicy(ABC):

@@ -38,7 +38,8 @@ def test_an_exception_reaches_the_caller_and_the_crew_goes_on(failing: int) -> N
 
 
 @pytest.mark.parametrize("kind", [SACConfig, TD3Config])
-def test_wide_networks_learn_the_same_on_one_thread_and_on_two(kind: type) -> None:
+def test_wide_networks_learn_the_same_on_one_thread_and_on_two(kind: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pilotfish.train.stacked.PIECE", 2**21)
     flats = []
     for threads in (1, 2):
         config = kind(

@@ -9,7 +9,7 @@ pytest.importorskip("mujoco", reason="mujoco is not installed")
 
 from pilotfish.errors import Unsupported
 from pilotfish.policy.network import Network
-from pilotfish.train import SACConfig, train
+from pilotfish.train import SACConfig, passes, train
 from pilotfish.train.actor import network_layers
 from pilotfish.train.crew import Crew
 from pilotfish.train.critics import Critics
@@ -232,3 +232,19 @@ def test_swings_the_pendulum_up(tmp_path: Path) -> None:
 def test_choices_are_refused_in_words(tmp_path: Path) -> None:
     with pytest.raises(Unsupported, match="bounded continuous action"):
         train(SACConfig(env="CartPole-v1"), tmp_path, device="cpu", progress=False)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_the_compiled_passes_are_the_plain_ones(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for plain in (False, True):
+        if plain:
+            monkeypatch.setattr("pilotfish.train.stacked._PASSES", passes)
+        stack = Stack(count, (7, 24, 16, 1), "relu", torch.device("cpu"))
+        stack.draw(torch.Generator().manual_seed(0))
+        x = torch.randn(40, 7, generator=torch.Generator().manual_seed(1))
+        for _ in range(3):  # TorchScript watches the first runs, and plans the later ones by them
+            y = stack.forward(x)
+            stack.backward(y.tanh())
+        found.append((y.clone(), stack.flat.gradient, stack.slope(y.tanh(), 3)))
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
