@@ -137,7 +137,7 @@ class _Run:
             self.watchers.append(scalars)
             if config.tracker != "none":
                 self.watchers.append(telling(config, self.folder, self.resumed_at is not None, bar.say))
-            stack.callback(lambda: [watcher.close() for watcher in self.watchers])
+            stack.callback(self._close_watchers)
             judge = ClosedLoop(config.scene, held_out_seeds(config.seed, config.eval_episodes))
             stack.callback(judge.close)
             if self.resumed_at is not None:
@@ -179,6 +179,10 @@ class _Run:
             self._tell(final)
             bar.say(self._summary(title))
         return self._finish()
+
+    def _close_watchers(self) -> None:
+        for watcher in self.watchers:
+            watcher.close()
 
     def _tell(self, scalars: dict[str, float]) -> None:
         for watcher in self.watchers:

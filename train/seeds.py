@@ -108,7 +108,7 @@ def train_seeds(
     at_once = min(seeds, processes or (1 if where.type == "cuda" else len(os.sched_getaffinity(0))))
     folder = Path(run_folder)
     if at_once > 1:  # the cores are taken: what a training would share out by itself stays in its process
-        alone = {name: 1 for name in ("env_processes", "threads") if getattr(config, name, None) == 0}
+        alone: dict[str, Any] = {name: 1 for name in ("env_processes", "threads") if getattr(config, name, None) == 0}
         config = dataclasses.replace(config, **alone)
     orders = [
         _order(config, seed, folder / f"seed-{seed}", episodes, where.type) for seed in range(config.seed, config.seed + seeds)
@@ -142,9 +142,9 @@ def _summed_up(orders: list[dict[str, Any]], episodes: int) -> SeedsResult:
         found = trained(Path(order["folder"]), order["key"])
         if found is None:
             raise PilotfishError(f"{order['folder']}: the training ended without a policy; run the same command again")
-        policy, result = found
+        policy, flown = found
         runs.append(
-            SeedRun(order["settings"]["seed"], policy, float(np.mean(result["judging"])), float(np.mean(result["choosing"])))
+            SeedRun(order["settings"]["seed"], policy, float(np.mean(flown["judging"])), float(np.mean(flown["choosing"])))
         )
     scores = np.array([run.mean_return for run in runs])
 

@@ -23,10 +23,10 @@ class MLflow:
         from mlflow.entities import Metric, Param
 
         self._metric = Metric
-        self.errors = (mlflow.exceptions.MlflowException, OSError)
+        self.errors: tuple[type[Exception], ...] = (mlflow.exceptions.MlflowException, OSError)
         try:
             self.client = mlflow.MlflowClient()
-            self.run_id = self._again(facts.known) or self._new(facts, Param)
+            self.run_id: str = self._again(facts.known) or self._new(facts, Param)
         except self.errors as error:
             where = mlflow.get_tracking_uri()
             raise Unreachable(f"MLflow at {where}: {str(error).partition(chr(10))[0]}. Set MLFLOW_TRACKING_URI") from error

@@ -21,8 +21,8 @@ class WeightsAndBiases:
 
     def __init__(self, facts: Facts) -> None:
         wandb = require("wandb", "wandb")
-        self.errors = (wandb.errors.Error, OSError)
-        self.run_id = facts.known or secrets.token_hex(4)
+        self.errors: tuple[type[Exception], ...] = (wandb.errors.Error, OSError)
+        self.run_id: str = facts.known or secrets.token_hex(4)
         try:
             self.run = wandb.init(
                 project=os.environ.get("WANDB_PROJECT", "pilotfish"),
