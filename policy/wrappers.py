@@ -45,10 +45,8 @@ class LateObservations(gymnasium.Wrapper):
 class _Plan(NamedTuple):
     """The actions of one decision."""
 
-    start: int
-    """Tick at which its observation was taken: action i is meant for tick start + i, and the last one is held."""
     arrives: int
-    """Substep from which on it is obeyed."""
+    """Substep from which on it is obeyed: an action per step from there, and the last one is held."""
     actions: list[Any]
     """What the environment's step takes, one per tick."""
 
@@ -61,7 +59,7 @@ class Decisions(gymnasium.Wrapper):
     The action space is a Box of count x m entries, row-major [count, m]. The reward is the plain sum over the steps taken, which
     end with the episode. A discount therefore counts decisions, not steps.
 
-    While a decision is late, the last action of the one before is held; what was meant for that time is skipped. Decisions never
+    While a decision is late, the last action of the one before is held; its own actions begin when it arrives. Decisions never
     overtake each other, and an episode begins when its first one is there. Latencies are rounded to whole substeps of a MuJoCo
     environment, else to whole steps, up or down at random such that their mean stays what it was; at most one change of action,
     the latest, happens within a step. Rewards that depend on the action see the newest one of the step.
@@ -117,7 +115,7 @@ class Decisions(gymnasium.Wrapper):
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """One decision; ``info`` is that of its last step."""
         actions = list(np.asarray(action).reshape(self.count, -1)) if self.box else [action]
-        self._coming.append(_Plan(self._tick, self._arrival(), actions))
+        self._coming.append(_Plan(self._arrival(), actions))
         total, ended, cut = 0.0, False, False
         for _ in range(self.steps):
             obs, reward, ended, cut, info = self.env.step(self._take())
@@ -140,14 +138,14 @@ class Decisions(gymnasium.Wrapper):
     def _take(self) -> Any:
         """The action of this tick, and in ``_hold`` for how many substeps the one before goes on."""
         first = self._tick * self._substeps
-        self._hold = 0
-        while self._coming and self._coming[0].arrives < first + self._substeps:
+        end = first + self._substeps
+        while self._coming and self._coming[0].arrives < end:
             self._now = self._coming.popleft()
-            self._hold = max(0, self._now.arrives - first)
         assert self._now is not None  # the first decision is never late
-        action = self._now.actions[min(self._tick - self._now.start, len(self._now.actions) - 1)]
+        since = end - 1 - self._now.arrives
+        self._hold = self._substeps - 1 - since % self._substeps
         self._tick += 1
-        return action
+        return self._now.actions[min(since // self._substeps, len(self._now.actions) - 1)]
 
 
 class Frames(gymnasium.Wrapper):

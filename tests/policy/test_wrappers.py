@@ -90,12 +90,12 @@ def test_late_actions_hold_the_one_before_and_the_first_is_never_late() -> None:
     assert [round(8 * value) for value in tape.taken] == [1, 1, 1, 2, 3, 4, 5, 6]
 
 
-def test_late_sequences_skip_what_was_meant_for_the_time_that_has_passed() -> None:
+def test_late_sequences_begin_when_they_arrive() -> None:
     env, tape = _tape(Scene("tape", actions_per_decision=3, latency=Latency.fixed(1000)))
     env.reset(seed=0)
     for first in (1, 4, 7):
         env.step(np.repeat(np.arange(first, first + 3), 2) / 10)
-    assert [round(10 * value) for value in tape.taken] == [1, 2, 3, 3, 5, 6, 6, 8, 9]
+    assert [round(10 * value) for value in tape.taken] == [1, 2, 3, 3, 4, 5, 6, 7, 8]
 
 
 @settings(max_examples=20, deadline=None)
@@ -141,6 +141,19 @@ def test_part_of_a_mujoco_step_holds_the_earlier_action_exactly() -> None:
         before = action
         assert np.array_equal(world.data.qpos, env.unwrapped.data.qpos)
         assert np.array_equal(world.data.qvel, env.unwrapped.data.qvel)
+
+
+def test_a_late_sequence_in_mujoco_changes_its_action_at_the_substep_of_its_arrival_in_every_step() -> None:
+    pytest.importorskip("mujoco")
+    env = make_env(Scene("HalfCheetah-v5", 2, latency=Latency.fixed(1e6 * 0.05 * 3 / 5)))
+    env.reset(seed=0)
+    world, told = env.unwrapped, []
+    simulate = world._step_mujoco_simulation
+    world._step_mujoco_simulation = lambda ctrl, frames: (told.append((float(ctrl[0]), frames)), simulate(ctrl, frames))
+    for first in (0.125, 0.375, 0.625):
+        env.step(np.repeat([first, first + 0.125], 6).astype(np.float32))
+    held = [(0.125, 5), (0.25, 5), (0.25, 3), (0.375, 2), (0.375, 3), (0.5, 2), (0.5, 3), (0.625, 2), (0.625, 3), (0.75, 2)]
+    assert [entry for entry in told if entry[1]] == held
 
 
 def test_no_latency_is_no_change_even_where_the_physics_is_split() -> None:
