@@ -70,11 +70,15 @@ class QuadrotorTask:
     max_rate_rad_s: float = 35.0
     """or turning faster than this (the same)."""
 
-    alive: float = 3.0
+    alive: float = 4.0
     """Reward of 10 ms before costs, which are per 10 ms as well."""
     position: float = 3.0
     """Cost of the distance from the target, per metre: the norm itself as in RLtools today, not the paper's square. At 1 a
     learner that stays in the air is content to hover 10 cm too low."""
+    near: float = 6.0
+    """Cost of the same distance on top, per metre,"""
+    near_m: float = 0.15
+    """up to here and constant beyond: more precision near the target, without punishing who starts far from it."""
     orientation: float = 0.2
     """Cost of 1 - w^2 of the quaternion; with it yaw is held at 0."""
     velocity: float = 0.02
