@@ -22,6 +22,7 @@ from ..targets import host
 from .config import PPOConfig, SACConfig, TD3Config
 from .device import resolve_device
 from .one_seed import trained
+from .trackers import prepare
 from .trainings import Trainings
 
 EPISODES = 20
@@ -105,6 +106,7 @@ def train_seeds(
         raise BadInput("processes", expected="1 or more", found=f"{processes}")
     where = resolve_device(device)
     make_env(config.scene, disable_env_checker=True).close()  # what is wrong with it is better said once
+    prepare(config)
     at_once = min(seeds, processes or (1 if where.type == "cuda" else len(os.sched_getaffinity(0))))
     folder = Path(run_folder)
     if at_once > 1:  # the cores are taken: what a training would share out by itself stays in its process

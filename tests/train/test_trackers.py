@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("gymnasium", reason="gymnasium is not installed")
 
 from pilotfish.errors import BadInput, MissingTool, Unreachable
-from pilotfish.train import PPOConfig, train, train_config
+from pilotfish.train import PPOConfig, train, train_config, train_seeds
 from pilotfish.train import trackers as trackers_module
 from pilotfish.train.ppo import PPO
 from pilotfish.train.trackers import TRACKERS, Facts
@@ -40,6 +40,10 @@ class Notebook:
         self.rows: list[tuple[int, dict[str, float]]] = []
         self.ended: bool | None = None
         self.pages.append(self)
+
+    @staticmethod
+    def prepare() -> None:
+        pass
 
     def send(self, scalars: dict[str, float], step: int) -> None:
         self.rows.append((step, scalars))
@@ -151,6 +155,18 @@ def test_mlflow_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(Unreachable, match=r"MLflow at http://127\.0\.0\.1:1"):
         train(config, tmp_path / "unreachable", device="cpu", progress=False)
+
+
+def test_seeds_side_by_side_make_one_mlflow_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mlflow = pytest.importorskip("mlflow", reason="mlflow is not installed")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "poles")
+    config = dataclasses.replace(CONFIG, tracker="mlflow")
+    train_seeds(config, tmp_path / "run", seeds=2, processes=2, episodes=1, device="cpu", progress=False)
+    client = mlflow.MlflowClient(tracking_uri=os.environ["MLFLOW_TRACKING_URI"])
+    runs = client.search_runs([client.get_experiment_by_name("poles").experiment_id])
+    assert sorted(run.info.run_name for run in runs) == ["ppo CartPole-v1 seed 0", "ppo CartPole-v1 seed 1"]
+    assert {run.info.status for run in runs} == {"FINISHED"}
 
 
 def test_weights_and_biases_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

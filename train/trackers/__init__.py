@@ -47,6 +47,10 @@ class Tracker(Protocol):
     def __init__(self, facts: Facts) -> None:
         """Begin the run or go on with it. MissingTool without the package, Unreachable where the service is not there."""
 
+    @staticmethod
+    def prepare() -> None:
+        """What must not happen in several trainings at once; raises as beginning a run does."""
+
     def send(self, scalars: dict[str, float], step: int) -> None:
         """Values at an environment step."""
 
@@ -54,7 +58,7 @@ class Tracker(Protocol):
         """No more will come; ``finished`` False: interrupted, and may go on."""
 
 
-TRACKERS: dict[str, Callable[[Facts], Tracker]] = {"mlflow": MLflow, "wandb": WeightsAndBiases}
+TRACKERS: dict[str, type[Tracker]] = {"mlflow": MLflow, "wandb": WeightsAndBiases}
 """Value of the setting ``tracker`` -> what it starts."""
 
 
@@ -95,6 +99,12 @@ class Telling:
             self._lost = True
             reason = str(error).partition("\n")[0]
             self.say(f"the tracker does not answer and is told no more; the training goes on: {reason}")
+
+
+def prepare(config: PPOConfig | SACConfig | TD3Config) -> None:
+    """To be called once before trainings of these settings begin side by side."""
+    if config.tracker != "none":
+        TRACKERS[config.tracker].prepare()
 
 
 def telling(config: PPOConfig | SACConfig | TD3Config, folder: Path, resumed: bool, say: Callable[[str], None]) -> Telling:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...errors import Unreachable, require
 
@@ -28,8 +28,16 @@ class MLflow:
             self.client = mlflow.MlflowClient()
             self.run_id: str = self._again(facts.known) or self._new(facts, Param)
         except self.errors as error:
-            where = mlflow.get_tracking_uri()
-            raise Unreachable(f"MLflow at {where}: {str(error).partition(chr(10))[0]}. Set MLFLOW_TRACKING_URI") from error
+            raise _unreachable(mlflow, error) from error
+
+    @staticmethod
+    def prepare() -> None:
+        """Make the store and the experiment: two processes that find none both make them, and one of the two fails."""
+        mlflow = require("mlflow", "mlflow")
+        try:
+            _experiment(mlflow.MlflowClient())
+        except (mlflow.exceptions.MlflowException, OSError) as error:
+            raise _unreachable(mlflow, error) from error
 
     def _again(self, known: str | None) -> str | None:
         """The run of that id, open again; None where this store has none."""
@@ -42,10 +50,7 @@ class MLflow:
         return known
 
     def _new(self, facts: Facts, param: type) -> str:
-        name = os.environ.get("MLFLOW_EXPERIMENT_NAME", "pilotfish")
-        found = self.client.get_experiment_by_name(name)
-        experiment = found.experiment_id if found else self.client.create_experiment(name)
-        run_id: str = self.client.create_run(experiment, run_name=facts.title).info.run_id
+        run_id: str = self.client.create_run(_experiment(self.client), run_name=facts.title).info.run_id
         params = [param(key, str(value)[:LONGEST]) for key, value in facts.settings.items()]
         for start in range(0, len(params), MOST_PARAMS):
             self.client.log_batch(run_id, params=params[start : start + MOST_PARAMS])
@@ -59,3 +64,15 @@ class MLflow:
     def end(self, finished: bool) -> None:
         """FINISHED, or KILLED for a run that may go on."""
         self.client.set_terminated(self.run_id, "FINISHED" if finished else "KILLED")
+
+
+def _experiment(client: Any) -> str:
+    """Id of the experiment that runs go to; made if there is none."""
+    name = os.environ.get("MLFLOW_EXPERIMENT_NAME", "pilotfish")
+    found = client.get_experiment_by_name(name)
+    return found.experiment_id if found else client.create_experiment(name)
+
+
+def _unreachable(mlflow: Any, error: Exception) -> Unreachable:
+    reason = str(error).partition("\n")[0]
+    return Unreachable(f"MLflow at {mlflow.get_tracking_uri()}: {reason}. Set MLFLOW_TRACKING_URI")

@@ -41,6 +41,11 @@ class WeightsAndBiases:
         self.run.define_metric("step", hidden=True)
         self.run.define_metric("*", step_metric="step")
 
+    @staticmethod
+    def prepare() -> None:
+        """Runs do not meet."""
+        require("wandb", "wandb")
+
     def send(self, scalars: dict[str, float], step: int) -> None:
         """As one row of the history."""
         self.run.log(scalars | {"step": step})
