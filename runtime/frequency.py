@@ -2,7 +2,7 @@
 
 Patel and Siegelmann (ICLR 2025, arXiv 2410.08979) introduce it: the area under the curve of return against decision frequency.
 What that is exactly is taken from their evaluation code (github.com/dee0512/Sequence-Reinforcement-Learning, scripts/eval_sac.py
-and notebooks/table2.ipynb): episodes are flown with decisions that are 1, 2, 4, 6 … 30 steps apart, the mean returns are integrated
+and notebooks/table2.ipynb): episodes are flown with decisions 1, 2, 4, 6 … 30 steps apart, the mean returns are integrated
 over that number of steps by the trapezoidal rule, and the area is divided by (highest return of the task) x 30; for Pendulum and
 Reacher, whose returns are negative, 1550 and 65 are added to every return first. A policy that never loses anything has 29/30.
 """
