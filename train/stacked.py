@@ -12,6 +12,7 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import torch
@@ -95,6 +96,7 @@ class Piece:
 
     def __init__(self, stack: Stack, kept: _Kept, network: int | None, rows: slice, gradient: Tensor) -> None:
         self.network, self.rows, self._relu, self._kept = network, rows, stack.activation == "relu", kept
+        self._passes: Any = _compiled() if stack.device.type == "cpu" else passes
         self._mine = slice(None) if network is None else network
         self._weights = [values[self._mine] for values in stack.flat.values]
         self._gradients = [values[self._mine] for values in stack.flat.views(gradient)]
@@ -108,22 +110,22 @@ class Piece:
 
     def forward(self) -> Tensor:
         """y, of what :meth:`Stack.put` was given; the next call overwrites it, and the layers that the gradients need."""
-        _PASSES.forward(self._x, self._weights, self._hidden, self._seen, self._out, self._relu)
+        self._passes.forward(self._x, self._weights, self._hidden, self._seen, self._out, self._relu)
         return self._y
 
     def backward(self, dy: Tensor) -> None:
         """Fill the gradient of the parameters from dy, the loss's gradient by y."""
         slopes = self._kept_slopes()
-        _PASSES.backward(self._x, dy, self._weights, self._gradients, self._hidden, self._seen, slopes, self._relu)
+        self._passes.backward(self._x, dy, self._weights, self._gradients, self._hidden, self._seen, slopes, self._relu)
 
     def slope(self, dy: Tensor, columns: int) -> Tensor:
         """The loss's gradient by the first ``columns`` columns of x, [n, columns] or [k, n, columns]."""
-        by_x: Tensor = _PASSES.slope(dy, self._weights, self._hidden, self._kept_slopes(), self._relu, columns)
+        by_x: Tensor = self._passes.slope(dy, self._weights, self._hidden, self._kept_slopes(), self._relu, columns)
         return by_x
 
     def slope_at(self, rows: Tensor, columns: int) -> Tensor:
         """The gradient of one network's one output by the first ``columns`` columns of x on these m rows, [m, columns]."""
-        by_x: Tensor = _PASSES.slope_at(rows, self._weights, self._hidden, self._relu, columns)
+        by_x: Tensor = self._passes.slope_at(rows, self._weights, self._hidden, self._relu, columns)
         return by_x
 
     def _kept_slopes(self) -> list[Tensor]:
@@ -132,16 +134,12 @@ class Piece:
         return self._slopes
 
 
-class _Passes:
-    """The passes, compiled when the first is needed."""
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        made = passes.compiled(getattr(passes, name))
-        setattr(self, name, made)
-        return made
-
-
-_PASSES = _Passes()
+@functools.cache
+def _compiled() -> SimpleNamespace:
+    """The passes, compiled when the first stack on a CPU needs them."""
+    return SimpleNamespace(
+        **{name: passes.compiled(getattr(passes, name)) for name in ("forward", "backward", "slope", "slope_at")}
+    )
 
 
 def _whole(size: int) -> int:

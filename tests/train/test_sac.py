@@ -239,7 +239,7 @@ def test_the_compiled_passes_are_the_plain_ones(count: int, monkeypatch: pytest.
     found = []
     for plain in (False, True):
         if plain:
-            monkeypatch.setattr("pilotfish.train.stacked._PASSES", passes)
+            monkeypatch.setattr("pilotfish.train.stacked._compiled", lambda: passes)
         stack = Stack(count, (7, 24, 16, 1), "relu", torch.device("cpu"))
         stack.draw(torch.Generator().manual_seed(0))
         x = torch.randn(40, 7, generator=torch.Generator().manual_seed(1))
