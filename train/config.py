@@ -63,7 +63,10 @@ class _Common:
     layer_norm: bool = False
     """LayerNorm before every activation of the actor."""
     critic_hidden: tuple[Width, ...] = (64, 64)
-    """Widths of the critic's hidden layers; the critic never leaves the training machine, so it may be wide."""
+    """Widths of the critic's hidden layers; the critic never leaves the training machine, so it may be wide. For simba, one entry
+    per residual block, all equal."""
+    critic: Literal["mlp", "simba"] = "mlp"
+    """mlp: plain hidden layers. simba: residual blocks with LayerNorm on normalized observations (arXiv 2410.09754)."""
     normalize_observation: bool = True
     """Running mean and variance of the observation, folded into the policy's contract."""
     eval_every: Annotated[int, Field(ge=0)] = 0
@@ -72,7 +75,7 @@ class _Common:
     """The training ends early at the first evaluation (every ``eval_every`` steps) with this mean return; None: never. The
     policy's notes then give its mean return on as many other episodes, since the evaluation that was waited for is biased."""
     tracker: Literal["none", "mlflow", "wandb"] = "none"
-    """Told how the training goes, beside the TensorBoard files: MLflow or Weights & Biases, by their own environment variables."""
+    """Told how the training goes, beside TensorBoard files: MLflow or Weights & Biases, by their own environment variables."""
     eval_episodes: Annotated[int, Field(ge=1, le=1000)] = 5
     """Episodes per evaluation, on seeds that training never uses; the best evaluation decides which policy is kept."""
     checkpoint_every_s: Annotated[float, Field(gt=0)] = 60.0
@@ -99,6 +102,12 @@ class _Common:
     def scene(self) -> str | Scene:
         """The environment with what stands between its observations and the actor's actions."""
         return plain(Scene(self.env, self.actions_per_decision, self.history, self.observation_delay, self.latency))
+
+    @model_validator(mode="after")
+    def _check_critic(self) -> Self:
+        if self.critic == "simba" and len(set(self.critic_hidden)) != 1:
+            raise ValueError(f"critic = simba needs one equal width per block in critic_hidden, not {list(self.critic_hidden)}")
+        return self
 
     @property
     def eval_interval(self) -> int:
@@ -168,6 +177,8 @@ class PPOConfig(_Common):
     def _check(self) -> PPOConfig:
         if self.recurrent == "none" and (self.recurrent_rank is not None or self.recurrent_sparsity):
             raise ValueError("recurrent_rank and recurrent_sparsity need recurrent = gru, lstm or cfc")
+        if self.recurrent != "none" and self.critic == "simba" and not self.asymmetric_critic:
+            raise ValueError("a simba critic has no memory: with recurrent it needs asymmetric_critic = true")
         if self.recurrent_rank is not None and self.recurrent_sparsity:
             raise ValueError("recurrent_rank or recurrent_sparsity, not both: a product of sparse factors is not sparse")
         if self.recurrent_rank is not None and self.recurrent_rank > self.recurrent_size:
@@ -188,8 +199,6 @@ class _OffPolicy(_Common):
     """After every hidden layer of the actor."""
     critic_hidden: tuple[Width, ...] = (128, 128)
     """Widths of each of the two critics' hidden layers; for simba, one entry per residual block, all equal."""
-    critic: Literal["mlp", "simba"] = "mlp"
-    """mlp: hidden layers with ReLU. simba: residual blocks with LayerNorm on normalized observations (arXiv 2410.09754)."""
     n_envs: Annotated[int, Field(gt=0, le=4096)] = 1
     """Copies of the environment that step together."""
     updates_per_step: Annotated[float, Field(gt=0, le=100)] = 1.0
@@ -210,12 +219,6 @@ class _OffPolicy(_Common):
     """CPU threads of a gradient step, which change no result; 0: two where networks are wide and there are two cores."""
     normalize_observation: bool = False
     """Running mean and variance of the observation, folded into the policy's contract."""
-
-    @model_validator(mode="after")
-    def _check_critic(self) -> _OffPolicy:
-        if self.critic == "simba" and len(set(self.critic_hidden)) != 1:
-            raise ValueError(f"critic = simba needs one equal width per block in critic_hidden, not {list(self.critic_hidden)}")
-        return self
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

@@ -7,9 +7,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ..policy.layers import Layers, Weights
+from ..policy.layers import Weights
 from ..policy.network import State
-from .off_actor import make_actor
+from .off_actor import Actor, PlainActor
+from .simba import SimBa
 from .stacked import Flat
 
 
@@ -35,11 +36,10 @@ class Net(Protocol):
 
 
 class Memoryless:
-    """Any layers without a recurrent one; by hand where they allow it."""
+    """A network whose rows are independent."""
 
-    def __init__(self, layers: Layers, generator: torch.Generator, device: torch.device, out_gain: float) -> None:
-        self.inner = make_actor(layers, generator, device, out_gain)
-        self.flat = self.inner.flat
+    def __init__(self, inner: Actor | PlainActor | Simba) -> None:
+        self.inner, self.flat = inner, inner.flat
 
     def initial_state(self, rows: int) -> State:
         """Nothing."""
@@ -60,3 +60,32 @@ class Memoryless:
     def weights(self) -> Weights:
         """Bundle tensors."""
         return self.inner.weights()
+
+
+class Simba:
+    """One SimBa network as a critic, through autograd: x [n, in] -> y [n, 1]."""
+
+    def __init__(self, size: int, hidden: tuple[int, ...], generator: torch.Generator, device: torch.device) -> None:
+        self.network = SimBa(size, hidden[0], len(hidden), generator=generator).to(device)
+        parameters = list(self.network.parameters())
+        self.flat = Flat([tuple(p.shape) for p in parameters], device)
+        for parameter, value, gradient in zip(parameters, self.flat.values, self.flat.gradients, strict=True):
+            value.copy_(parameter.detach())
+            parameter.data, parameter.grad = value, gradient
+        self._y = torch.empty(0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """y, remembering what :meth:`backward` needs."""
+        with torch.enable_grad():
+            self._y = self.network(x)[0]
+        return self._y.detach()
+
+    def backward(self, dy: Tensor) -> None:
+        """Fill ``flat.gradient``."""
+        self.flat.gradient.zero_()
+        with torch.enable_grad():
+            self._y.backward(dy)
+
+    def weights(self) -> Weights:
+        """No bundle holds a critic."""
+        return {}

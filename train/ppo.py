@@ -24,9 +24,10 @@ from .clipped_adam import ClippedAdam
 from .config import PPOConfig
 from .environments import VectorEnv
 from .heads import Categorical, Gaussian, Head
-from .memory import Memoryless, Net
+from .memory import Memoryless, Net, Simba
 from .minibatches import Batch, Columns, Rows
 from .normalizer import ObservationNormalizer, RewardScaler
+from .off_actor import make_actor
 from .rollout import Collector, Rollout
 from .sequence import Sequence
 from .tensor_env import tensor_env
@@ -64,8 +65,10 @@ class PPO:
         self.critic: Net
         if cell and true is None:
             self.critic = Sequence(judge, weights_from, device, 1.0)
+        elif config.critic == "simba":
+            self.critic = Memoryless(Simba(seen, config.critic_hidden, weights_from, device))
         else:
-            self.critic = Memoryless(judge, weights_from, device, 1.0)
+            self.critic = Memoryless(make_actor(judge, weights_from, device, 1.0))
         self.head = self._head(device)
         self.optimizer = ClippedAdam([self.actor.flat, self.critic.flat, self.head.flat], config.max_grad_norm)
         # Environments on the CPU are acted on from there, whatever device learns.
@@ -84,7 +87,7 @@ class PPO:
     def _actor(self, weights_from: torch.Generator, device: torch.device) -> Net:
         config = self.config
         if config.recurrent == "none":
-            return Memoryless(self.layers, weights_from, device, 0.01)
+            return Memoryless(make_actor(self.layers, weights_from, device))
         return Sequence(self.layers, weights_from, device, 0.01, config.recurrent_rank, config.recurrent_sparsity)
 
     def _head(self, device: torch.device) -> Head:

@@ -99,6 +99,7 @@ def test_what_lies_behind_a_time_limit_counts_and_what_lies_behind_an_end_does_n
     [
         {"env": "HalfCheetah-v5", "entropy": 0.01},
         {"env": "HalfCheetah-v5", "layer_norm": True, "activation": "elu"},
+        {"env": "InvertedPendulum-v5", "critic": "simba", "critic_hidden": (8, 8)},
         {"env": "CartPole-v1", "entropy": 0.01},
         {"env": "InvertedPendulum-v5", "recurrent": "gru"},
         {"env": "CartPole-v1", "recurrent": "lstm", "hidden": (8,)},
@@ -126,10 +127,16 @@ def test_the_gradients_are_those_of_the_textbook_loss(settings: dict) -> None:
 
     values = [flat.value.clone().requires_grad_() for flat in learner.optimizer.flats]
     y = _through_torch(learner.actor, values[0], learner.layers, batch.obs, batch.memory, batch.started)
-    critic = learner.critic.network.layers if isinstance(learner.critic, Sequence) else None
-    seen = config.critic_hidden
-    layers = critic or network_layers(batch.seen.shape[-1], seen, "tanh", False, 1)
-    v = _through_torch(learner.critic, values[1], layers, batch.seen, batch.judgement, batch.started)[:, 0]
+    if config.critic == "simba":
+        shapes = [part.shape for part in learner.critic.flat.values]
+        parts = [p.view(shape) for p, shape in zip(values[1].split([s.numel() for s in shapes]), shapes, strict=True)]
+        module = learner.critic.inner.network
+        tensors = dict(zip([name for name, _ in module.named_parameters()], parts, strict=True))
+        v = torch.func.functional_call(module, tensors, (batch.seen,))[0, :, 0]
+    else:
+        critic = learner.critic.network.layers if isinstance(learner.critic, Sequence) else None
+        layers = critic or network_layers(batch.seen.shape[-1], config.critic_hidden, "tanh", False, 1)
+        v = _through_torch(learner.critic, values[1], layers, batch.seen, batch.judgement, batch.started)[:, 0]
     if learner.discrete:
         distribution = torch.distributions.Categorical(logits=y)
         log_prob, entropy = distribution.log_prob(batch.action[:, 0]), distribution.entropy().mean()
@@ -213,6 +220,8 @@ def test_a_memory_solves_what_no_glimpse_can(tmp_path: Path) -> None:
         ({"env": "CartPole-v1", "hidden": [0]}, "greater than 0"),
         ({"env": "CartPole-v1", "log_std": float("nan")}, "finite"),
         ({"env": "CartPole-v1", "recurrent_rank": 4}, "need recurrent"),
+        ({"env": "CartPole-v1", "critic": "simba", "critic_hidden": [8, 16]}, "one equal width per block"),
+        ({"env": "CartPole-v1", "critic": "simba", "recurrent": "gru"}, "has no memory"),
         ({"env": "CartPole-v1", "recurrent": "gru", "recurrent_rank": 40}, "above recurrent_size"),
         ({"env": "CartPole-v1", "recurrent": "gru", "recurrent_rank": 4, "recurrent_sparsity": 0.5}, "not both"),
     ],
