@@ -158,6 +158,10 @@ class PPOConfig(_Common):
     """An update stops once the approximate KL divergence passes this; None: never."""
     log_std: float = -0.5
     """Initial logarithm of the Gaussian's standard deviation, in units of half the action range."""
+    final_std: Annotated[float, Field(gt=0, le=10)] | None = None
+    """The standard deviation ends at or below this: a bound falls there from exp(log_std), in step with ``steps``. What flies has
+    no noise, and where noise itself moves the system (rotors that rise faster than they fall) it must not be learned with to the
+    end. None: no bound."""
     normalize_reward: bool = True
     """Rewards are divided by the running standard deviation of the discounted return."""
     env_processes: Annotated[int, Field(ge=0, le=1024)] = 0

@@ -103,7 +103,15 @@ class PPO:
         rollout = self.collector.collect(self.pilot, self.pilot_head, self.noise)
         self.steps += rollout.reward.numel()
         scalars = self._learn(rollout.to(self.device))
+        self._quieten()
         return self.envs.finished(), scalars
+
+    def _quieten(self) -> None:
+        """Keep the standard deviation under its falling bound."""
+        config = self.config
+        if config.final_std is not None and isinstance(self.head, Gaussian):
+            first, over = math.exp(config.log_std), min(1.0, self.steps / config.steps)
+            self.head.log_std.clamp_(max=math.log(first + (config.final_std - first) * over))
 
     def _values(self, rollout: Rollout) -> tuple[Tensor, Tensor]:
         """(V of every observation, V of what followed it: 0 where the task ended), float64 [T, n] each."""
