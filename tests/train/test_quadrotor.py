@@ -13,6 +13,8 @@ import torch
 
 from pilotfish.errors import BadInput
 from pilotfish.policy.environment import control_hz, make_env
+from pilotfish.train.config import train_config
+from pilotfish.train.ppo import PPO
 from pilotfish.train.worlds.crazyflie import BITCRAZE_THRUST, CRAZYFLIE, GRAVITY_M_S2
 from pilotfish.train.worlds.flight import POSITION, QUATERNION, RATE, RPM, VELOCITY, Flight, Physics
 from pilotfish.train.worlds.quadrotor import Quadrotor
@@ -377,3 +379,23 @@ def test_gymnasium_and_the_trainers_meet_the_same_task(env_id: str) -> None:
     assert envs.action.offset == envs.world.rest_action
     envs.close()
     env.close()
+
+
+def test_a_learners_noise_is_led_down_and_its_outputs_count_from_the_hover() -> None:
+    settings = {
+        "env": "pilotfish/Quadrotor-v0",
+        "n_envs": 8,
+        "rollout_steps": 16,
+        "minibatch_size": 64,
+        "epochs": 1,
+        "steps": 512,
+    }
+    config = train_config(settings | {"hidden": (8,), "asymmetric_critic": True, "log_std": 0.0, "final_std": 0.25})
+    learner = PPO(config, vector_env(config.env, config.n_envs, 0), torch.device("cpu"))
+    bounds = []
+    for _ in range(4):
+        learner.iterate()
+        bounds.append(float(learner.head.log_std.exp().max()))
+    assert all(std <= bound + 1e-6 for std, bound in zip(bounds, (0.8125, 0.625, 0.4375, 0.25), strict=True))
+    assert bounds[-1] > 0.2, "it is bounded, not set"
+    assert learner.policy_parts()[3].offset == pytest.approx((CRAZYFLIE.hover_action,) * 4)
