@@ -57,7 +57,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--algorithms", default="ppo,sac,td3")
     parser.add_argument("--hidden", default="256,256", help="hidden widths of the actor and of each critic")
     parser.add_argument("--contestants", default="", help="of pilotfish, sb3, sb3-normalized; default: all")
-    parser.add_argument("--threads", type=int, default=1, help="torch's threads, for every contestant")
+    parser.add_argument("--threads", type=int, default=1, help="1 or 2: of SAC and TD3, for every contestant")
     parser.add_argument("--processes", type=int, default=1, help="that step Pilotfish's environments for PPO; 0: its own choice")
     parser.add_argument("--ppo-steps", type=int, default=32_768, help="as --steps, for PPO")
     parser.add_argument("--json", default="", help="append a line per training to this file")
@@ -147,7 +147,7 @@ def _returns(options: argparse.Namespace, contestants: dict[str, tuple[str, dict
 def _work(name: str, settings: dict[str, Any]) -> None:
     import torch
 
-    torch.set_num_threads(settings["threads"])
+    torch.set_num_threads(1 if name == "pilotfish" else settings["threads"])  # Pilotfish's second thread is its own setting
     start = {"pilotfish": _pilotfish, "sb3": _sb3, "sb3-normalized": _sb3_normalized}[name]
     advance, act = start(settings)
     for line in sys.stdin:
@@ -189,7 +189,7 @@ def _pilotfish(settings: dict[str, Any]) -> tuple[Callable[[int], int], Callable
     if settings["algorithm"] != "ppo":
         wanted |= {
             "activation": "relu", "batch_size": settings["batch"], "learning_rate": settings["rate"], "tau": settings["tau"],
-            "learning_starts": settings["starts"], "n_envs": 1, "updates_per_step": 1.0,
+            "learning_starts": settings["starts"], "n_envs": 1, "updates_per_step": 1.0, "threads": settings["threads"],
         }  # fmt: skip
     config = train_config(wanted)
     envs = vector_env(config.env, config.n_envs, config.seed, settings["processes"] if config.algorithm == "ppo" else 1)
