@@ -135,6 +135,10 @@ class Network(nn.Module):
         """One decision for a batch: (y [B, out], next state)."""
         return self._run(self.layers, x, state)
 
+    def through(self, layer: Layer, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """One of the layers alone, for a batch: (its output, its next state)."""
+        return self._run((layer,), x, state)
+
     def after(self, x: Tensor, first: int) -> Tensor:
         """What the layers from number ``first`` on, none of them recurrent, make of x [B, width] -> y [B, out]."""
         return self._run(self.layers[first:], x, ())[0]

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from .stacked import Flat
+from .flat import Flat
 
 
 class ClippedAdam:

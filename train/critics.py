@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from .crew import Crew
-from .stacked import Adam, Piece, Stack
+from .flat import Adam
+from .stacked import Piece, Stack
 
 
 class Critics:

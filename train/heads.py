@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from .stacked import Flat
+from .flat import Flat
 
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from ..policy.layers import Weights
 from ..policy.network import State
+from .flat import Flat, flatten
 from .off_actor import Actor, PlainActor
 from .simba import SimBa
-from .stacked import Flat
 
 
 class Net(Protocol):
@@ -67,11 +67,7 @@ class Simba:
 
     def __init__(self, size: int, hidden: tuple[int, ...], generator: torch.Generator, device: torch.device) -> None:
         self.network = SimBa(size, hidden[0], len(hidden), generator=generator).to(device)
-        parameters = list(self.network.parameters())
-        self.flat = Flat([tuple(p.shape) for p in parameters], device)
-        for parameter, value, gradient in zip(parameters, self.flat.values, self.flat.gradients, strict=True):
-            value.copy_(parameter.detach())
-            parameter.data, parameter.grad = value, gradient
+        self.flat = flatten(self.network, device)
         self._y = torch.empty(0)
 
     def forward(self, x: Tensor) -> Tensor:

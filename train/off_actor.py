@@ -9,7 +9,8 @@ from ..policy.layers import Activation, Layers, Linear, Weights
 from ..policy.network import Network
 from .actor import initialize
 from .crew import Crew
-from .stacked import STACKABLE, Flat, Stack
+from .flat import flatten
+from .stacked import STACKABLE, Stack
 
 
 class Actor:
@@ -17,11 +18,7 @@ class Actor:
 
     def __init__(self, layers: Layers, generator: torch.Generator, device: torch.device, out_gain: float = 0.01) -> None:
         self.network = initialize(Network(layers), generator, out_gain).to(device)
-        parameters = list(self.network.parameters())
-        self.flat = Flat([tuple(p.shape) for p in parameters], device)
-        for parameter, value, gradient in zip(parameters, self.flat.values, self.flat.gradients, strict=True):
-            value.copy_(parameter.detach())
-            parameter.data, parameter.grad = value, gradient
+        self.flat = flatten(self.network, device)
         self._y = torch.empty(0)
 
     def forward(self, x: Tensor) -> Tensor:

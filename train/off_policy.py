@@ -21,11 +21,12 @@ from .config import SACConfig, TD3Config
 from .crew import Crew
 from .critics import Critics
 from .environments import VectorEnv
+from .flat import Adam
 from .normalizer import CLIP, ObservationNormalizer
 from .off_actor import make_actor
 from .replay import Replay
 from .simba_critics import SimbaCritics
-from .stacked import PIECE, Adam
+from .stacked import PIECE
 
 STEPS_PER_ITERATION = 16
 """Environment steps between two rounds of updates: few enough to stay on-policy, enough to amortize the loop."""

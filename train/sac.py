@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from .config import SACConfig
 from .environments import VectorEnv
+from .flat import Adam, Flat
 from .off_policy import OffPolicy
-from .stacked import Adam, Flat
 
 LOG_STD_RANGE = (-5.0, 2.0)
 

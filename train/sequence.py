@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..policy.layers import GRU, LSTM, CfC, Layers, Weights
 from ..policy.network import Network, State
 from .actor import initialize
-from .stacked import Flat
+from .flat import flatten
 from .through_time import unroll
 
 
@@ -92,11 +92,7 @@ class Sequence:
         if isinstance(network, LowRankNetwork):
             network.draw(generator)
         self.network = initialize(network, generator, out_gain).to(device)
-        parameters = list(self.network.parameters())
-        self.flat = Flat([tuple(p.shape) for p in parameters], device)
-        for parameter, value, gradient in zip(parameters, self.flat.values, self.flat.gradients, strict=True):
-            value.copy_(parameter.detach())
-            parameter.data, parameter.grad = value, gradient
+        self.flat = flatten(self.network, device)
         self.mask: Tensor | None = None
         if sparsity:
             self.mask = self._draw_mask(layers, sparsity, generator).to(device)

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .flat import Adam, Flat, flatten
 from .simba import SimBa
-from .stacked import Adam, Flat
 
 
 class SimbaCritics:
@@ -24,11 +24,7 @@ class SimbaCritics:
 
         def made() -> tuple[SimBa, Flat]:
             module = SimBa(sum(sizes), hidden[0], len(hidden), count=2, normalized=sizes[0], generator=generator).to(device)
-            flat = Flat([tuple(p.shape) for p in module.parameters()], device)
-            for parameter, value, gradient in zip(module.parameters(), flat.values, flat.gradients, strict=True):
-                value.copy_(parameter.detach())
-                parameter.data, parameter.grad = value, gradient
-            return module, flat
+            return module, flatten(module, device)
 
         self.module, self.flat = made()
         self.copies, self.slow = made()

@@ -15,7 +15,9 @@ def unroll(network: Network, cell: GRU | LSTM | CfC, x: Tensor, state: State, st
 
     Equal to stepping ``network`` through time, and differentiable like it, at a fraction of the dispatches.
     """
-    return _unroll_cfc(network, cell, x, state, started) if isinstance(cell, CfC) else _packed(network, cell, x, state, started)
+    if isinstance(cell, CfC):
+        return (_step_by_step if cell.backbone else _unroll_cfc)(network, cell, x, state, started)
+    return _packed(network, cell, x, state, started)
 
 
 def _packed(network: Network, cell: GRU | LSTM, x: Tensor, state: State, started: Tensor) -> Tensor:
@@ -42,10 +44,17 @@ def _packed(network: Network, cell: GRU | LSTM, x: Tensor, state: State, started
     return torch.empty_like(h).index_copy(0, places, h).view(columns, steps, -1).transpose(0, 1)
 
 
+def _step_by_step(network: Network, cell: CfC, x: Tensor, state: State, started: Tensor) -> Tensor:
+    """Any cell, as the network itself runs it."""
+    outputs = []
+    for now, going in zip(x, 1 - started[..., None], strict=True):
+        h, state = network.through(cell, now, tuple(tensor * going for tensor in state))
+        outputs.append(h)
+    return torch.stack(outputs)
+
+
 def _unroll_cfc(network: Network, cell: CfC, x: Tensor, state: State, started: Tensor) -> Tensor:
     """What reads the input is one product for all steps."""
-    if cell.backbone:
-        raise NotImplementedError("training through time of a CfC with a backbone")
     weight = torch.cat([network.tensor(f"{cell.name}.{head}_weight") for head in CFC_HEADS])
     bias = torch.cat([network.tensor(f"{cell.name}.{head}_bias") for head in CFC_HEADS])
     from_input = F.linear(x, weight[:, : cell.in_size], bias)

@@ -9,14 +9,15 @@ pytest.importorskip("mujoco", reason="mujoco is not installed")
 
 from pilotfish.errors import Unsupported
 from pilotfish.policy.network import Network
-from pilotfish.train import SACConfig, passes, train
+from pilotfish.train import SACConfig, stack_passes, train
 from pilotfish.train.actor import network_layers
 from pilotfish.train.crew import Crew
 from pilotfish.train.critics import Critics
 from pilotfish.train.environments import VectorEnv
+from pilotfish.train.flat import Adam, Flat
 from pilotfish.train.off_actor import Actor, PlainActor, make_actor
 from pilotfish.train.sac import SAC
-from pilotfish.train.stacked import Adam, Flat, Stack
+from pilotfish.train.stacked import Stack
 
 
 @pytest.fixture
@@ -239,7 +240,7 @@ def test_the_compiled_passes_are_the_plain_ones(count: int, monkeypatch: pytest.
     found = []
     for plain in (False, True):
         if plain:
-            monkeypatch.setattr("pilotfish.train.stacked._compiled", lambda: passes)
+            monkeypatch.setattr("pilotfish.train.stacked._compiled", lambda: stack_passes)
         stack = Stack(count, (7, 24, 16, 1), "relu", torch.device("cpu"))
         stack.draw(torch.Generator().manual_seed(0))
         x = torch.randn(40, 7, generator=torch.Generator().manual_seed(1))
