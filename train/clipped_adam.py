@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from .flat import Flat
 
@@ -23,9 +25,18 @@ class ClippedAdam:
         self.max_norm = max_norm
         self.first, self.second = ([torch.zeros_like(value) for value in self.values] for _ in range(2))
         self.counts = [torch.zeros((), device=value.device) for value in self.values]
+        self.before_step: list[Callable[[], None]] = []
+        """Called before each step: they may change values, gradients and moments."""
+
+    def moments(self, flat: Flat) -> tuple[Tensor, Tensor]:
+        """The two moments of one of the vectors."""
+        index = [mine is flat for mine in self.flats].index(True)
+        return self.first[index], self.second[index]
 
     def step(self, rate: float) -> None:
         """Move the values against the gradients."""
+        for prepare in self.before_step:
+            prepare()
         norm = torch.stack(torch._foreach_norm(self.gradients)).norm()
         # The fused kernel divides every gradient by this number while it reads it: clipping costs no pass of its own.
         divisor = ((norm + 1e-6) / self.max_norm).clamp_(min=1.0)

@@ -15,6 +15,7 @@ from ..policy.contract import MAX_DELAY
 from ..policy.latency import Latency
 from ..policy.layers import ActivationName
 from ..policy.scene import Scene, plain
+from .sparse.settings import Sparsity
 
 STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 Width = Annotated[int, Field(gt=0, le=65_536)]
@@ -91,6 +92,8 @@ class _Common:
     latency: Late | None = None
     """How late the actions of each decision are: microseconds, or the path of a bench result (results/bench.json, or the artifact
     that it lies in) whose distribution is drawn from. Read once, and kept in the policy's contract."""
+    sparsity: Sparsity | None = None
+    """Weights that are pruned while training, or sparse from the start (docs/sparse-training.md); None: dense."""
 
     @model_validator(mode="after")
     def _check_delay(self) -> Self:
@@ -121,6 +124,8 @@ class _Common:
         settings: dict[str, Any] = TypeAdapter(type(self)).dump_python(self, mode="json")  # type: ignore[arg-type]
         for name in _SHAPELESS:
             settings.pop(name, None)
+        if self.sparsity is None:  # checkpoints from before this setting keep their names
+            del settings["sparsity"]
         return sealed.sha256_bytes(sealed.canonical_json(settings).encode())
 
 
@@ -187,6 +192,8 @@ class PPOConfig(_Common):
             raise ValueError("recurrent_rank or recurrent_sparsity, not both: a product of sparse factors is not sparse")
         if self.recurrent_rank is not None and self.recurrent_rank > self.recurrent_size:
             raise ValueError(f"recurrent_rank {self.recurrent_rank} is above recurrent_size {self.recurrent_size}")
+        if self.sparsity is not None and self.sparsity.of != "critic" and (self.recurrent_rank or self.recurrent_sparsity):
+            raise ValueError("sparsity of the actor needs full recurrent matrices: no recurrent_rank, no recurrent_sparsity")
         if self.minibatch_size > self.n_envs * self.rollout_steps:
             raise ValueError(
                 f"minibatch_size {self.minibatch_size} is larger than a rollout of n_envs * rollout_steps = "
@@ -298,7 +305,8 @@ def train_config(settings: Mapping[str, Any], where: object = "train") -> PPOCon
     try:
         return _TRAIN.validate_python(table)
     except ValidationError as error:
-        raise _explain(where, error, [field.name for field in dataclasses.fields(chosen)]) from error
+        table_of = Sparsity if "sparsity" in error.errors()[0]["loc"][:-1] else chosen
+        raise _explain(where, error, [field.name for field in dataclasses.fields(table_of)]) from error
 
 
 def distill_config(settings: Mapping[str, Any], where: object = "distill") -> DistillConfig:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .crew import Crew
-from .flat import Adam
+from .flat import Adam, Flat
 from .stacked import Piece, Stack
 
 
@@ -33,6 +33,11 @@ class Critics:
         self._first = self.stack.only(0)
         values = (self.targets.flat.value, self.stack.flat.value)
         self._moving = {None: values} | dict(enumerate(zip(*(value.chunk(2) for value in values), strict=True)))
+
+    @property
+    def slow(self) -> Flat:
+        """Parameters of the slow copies."""
+        return self.targets.flat
 
     def see(self, obs: Tensor) -> None:
         """New observations: nothing to learn from them here."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -40,12 +40,16 @@ class Adam:
         self.first, self.second = torch.zeros_like(flat.value), torch.zeros_like(flat.value)
         networks = flat.count or 1
         self.count = torch.zeros(networks, device=flat.device)
+        self.before_step: Callable[[int | None], None] | None = None
+        """Called with ``row`` before each step: it may change values, gradient and moments."""
         moved = (flat.value, flat.gradient, self.first, self.second)
         self._whole = [[part] for part in moved]
         self._each = [[[part.chunk(networks)[row]] for part in moved] for row in range(networks)]
 
     def step(self, row: int | None = None) -> None:
         """Move the values against the gradient: of one network, or of all if they have moved equally often."""
+        if self.before_step is not None:
+            self.before_step(row)
         count = self.count if row is None else self.count[row]
         count += 1
         value, gradient, first, second = self._whole if row is None else self._each[row]

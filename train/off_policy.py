@@ -26,6 +26,7 @@ from .normalizer import CLIP, ObservationNormalizer
 from .off_actor import make_actor
 from .replay import Replay
 from .simba_critics import SimbaCritics
+from .sparse.learner import sparse_off_policy
 from .stacked import PIECE
 
 STEPS_PER_ITERATION = 16
@@ -81,7 +82,11 @@ class OffPolicy(ABC):
         about = (self.sizes, config.critic_hidden, config.learning_rate, weights_from, device)
         self.critics = SimbaCritics(*about) if config.critic == "simba" else Critics(*about, crew)
         self.optimizers = {"actor": Adam(self.actor.flat, config.learning_rate)}
-        self.crew = crew
+        self.crew, self.total_steps = crew, config.steps
+        self.sparse = None
+        if config.sparsity is not None:
+            about_actor = (self.actor, self.optimizers["actor"], actions)
+            self.sparse = sparse_off_policy(config.sparsity, *about_actor, self.critics, config.seed)
         self.normalizer = ObservationNormalizer(size, config.normalize_observation)
         self.replay = Replay(min(config.buffer_size, config.steps + len(envs) * STEPS_PER_ITERATION), size, actions, device)
         self.steps = 0
@@ -104,9 +109,14 @@ class OffPolicy(ABC):
         scalars: dict[str, float] = {}
         while self.steps > self.learning_starts and self._owed >= 1:
             self._owed -= 1
+            if self.sparse is not None:
+                self.sparse.tick(self.steps / self.total_steps)
             logged = self.update(self._batch(), log=self._owed < 1)
             if logged:
                 scalars = dict(zip(logged, torch.stack(list(logged.values())).tolist(), strict=True))
+        if self.sparse is not None:
+            self.sparse.settle(self.steps / self.total_steps)
+            scalars |= self.sparse.scalars()
         if not all(map(math.isfinite, scalars.values())):
             raise BadInput(
                 f"training of {self.envs.env_id}",
@@ -181,7 +191,7 @@ class OffPolicy(ABC):
             "envs": self.envs.state(),
             "steps": self.steps,
             "owed": self._owed,
-        }
+        } | ({} if self.sparse is None else {"sparse": self.sparse.state()})
 
     def restore(self, state: dict[str, Any]) -> bool:
         """The inverse of :meth:`state`; False if the environments could not be brought back exactly."""
@@ -193,4 +203,6 @@ class OffPolicy(ABC):
         self.random.bit_generator.state = state["random"]
         self.noise.set_state(state["noise"])
         self.steps, self._owed = int(state["steps"]), float(state["owed"])
+        if self.sparse is not None:
+            self.sparse.restore(state["sparse"])
         return self.envs.restore(state["envs"])

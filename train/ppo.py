@@ -30,6 +30,7 @@ from .normalizer import ObservationNormalizer, RewardScaler
 from .off_actor import make_actor
 from .rollout import Collector, Rollout
 from .sequence import Sequence
+from .sparse.learner import sparse_ppo
 from .tensor_env import tensor_env
 
 _ROWS = 8192
@@ -71,6 +72,8 @@ class PPO:
             self.critic = Memoryless(make_actor(judge, weights_from, device, 1.0))
         self.head = self._head(device)
         self.optimizer = ClippedAdam([self.actor.flat, self.critic.flat, self.head.flat], config.max_grad_norm)
+        networks = {"actor": self.actor, "critic": self.critic}
+        self.sparse = None if config.sparsity is None else sparse_ppo(config.sparsity, networks, self.optimizer, config.seed)
         # Environments on the CPU are acted on from there, whatever device learns.
         twin = device.type != self.envs.device.type
         self.pilot = self._actor(torch.Generator(), self.envs.device) if twin else self.actor
@@ -103,6 +106,9 @@ class PPO:
         rollout = self.collector.collect(self.pilot, self.pilot_head, self.noise)
         self.steps += rollout.reward.numel()
         scalars = self._learn(rollout.to(self.device))
+        if self.sparse is not None:
+            self.sparse.settle(self.steps / self.config.steps)
+            scalars |= self.sparse.scalars()
         self._quieten()
         return self.envs.finished(), scalars
 
@@ -197,6 +203,8 @@ class PPO:
         self.actor.backward(self.head.backward(y, batch.action, by_log_prob, config.entropy))
         error = self.critic.forward(batch.seen, batch.judgement, batch.started)[:, 0] - batch.target
         self.critic.backward((error * (config.value_weight / size))[:, None])
+        if self.sparse is not None:
+            self.sparse.tick(self.steps / config.steps)
         self.optimizer.step(rate)
         return y, change, torch.minimum(gain, limit), error
 
@@ -223,7 +231,7 @@ class PPO:
             "judgement": list(self.judgement),
             "collector": self.collector.state(),
             "steps": self.steps,
-        }
+        } | ({} if self.sparse is None else {"sparse": self.sparse.state()})
 
     def restore(self, state: dict[str, Any]) -> bool:
         """The inverse of :meth:`state`; False if the environments could not be brought back exactly."""
@@ -235,4 +243,6 @@ class PPO:
         self.noise.set_state(state["noise"])
         self.judgement = tuple(tensor.to(self.device) for tensor in state["judgement"])
         self.steps = int(state["steps"])
+        if self.sparse is not None:
+            self.sparse.restore(state["sparse"])
         return self.collector.restore(state["collector"])

@@ -32,6 +32,8 @@ from .ppo import PPO
 from .progress import Bar, Scalars, Watcher
 from .sac import SAC
 from .solitude import alone
+from .sparse.record import record
+from .sparse.training import SparseTraining
 from .td3 import TD3
 from .trackers import telling
 from .worlds.vector import vector_env
@@ -45,6 +47,7 @@ class Learner(Protocol):
 
     name: str
     steps: int
+    sparse: SparseTraining | None
 
     def iterate(self) -> tuple[list[tuple[float, int]], dict[str, float]]:
         """Advance a little -> ((return, length) of finished episodes, scalars to plot)."""
@@ -216,6 +219,7 @@ class _Run:
                 algorithm=self.learner.name,
                 steps=steps,
                 seed=config.seed,
+                passes=() if config.sparsity is None else (record(config.sparsity, weights),),
                 tools=tools,
                 normalizer_source=source,
                 notes=tuple(self.notes),
@@ -228,7 +232,9 @@ class _Run:
         policy = self._policy(layers, weights, normalizer, action, self.learner.steps)
         mean = float(judge.returns(policy).mean())
         self.evaluations.append([float(self.learner.steps), mean])
-        if self.best is None or mean >= self.best["return"]:
+        # A policy from before the last pruning is not the one that was asked for, however good.
+        complete = self.learner.sparse is None or self.learner.sparse.complete
+        if complete and (self.best is None or mean >= self.best["return"]):
             moments = [] if normalizer is None else [np.array(normalizer.mean), np.array(normalizer.variance)]
             self.best = {"return": mean, "steps": self.learner.steps, "weights": weights, "moments": moments}
         return mean

@@ -26,6 +26,8 @@ class TD3(OffPolicy):
         shape = (self.sizes[0], config.hidden, config.activation, config.layer_norm, self.sizes[1])
         self.target_actor = make_actor(network_layers(*shape), torch.Generator(), device, crew=self.crew)
         self.target_actor.flat.value.copy_(self.actor.flat.value)
+        if self.sparse is not None and "actor" in self.sparse.networks:
+            self.sparse.networks["actor"].lead(self.target_actor.flat.value)
         self.updates = 0
 
     def act(self, obs: Tensor) -> Tensor:
