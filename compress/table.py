@@ -10,9 +10,10 @@ from .heal import HEAL, Heal
 from .passes import Pass
 from .prune import PRUNE, Prune
 from .quantize import QUANTIZE, Quantize
+from .shrink import SHRINK, Shrink
 from .trim import TRIM, Trim
 
-PassConfig = Prune | Trim | Factorize | Quantize | Distill | Heal
+PassConfig = Prune | Trim | Shrink | Factorize | Quantize | Distill | Heal
 """Any pass's settings."""
-PASSES: dict[str, Pass[Any]] = {step.name: step for step in (PRUNE, TRIM, FACTORIZE, QUANTIZE, DISTILL, HEAL)}
+PASSES: dict[str, Pass[Any]] = {step.name: step for step in (PRUNE, TRIM, SHRINK, FACTORIZE, QUANTIZE, DISTILL, HEAL)}
 """By the name that a recipe uses."""

@@ -7,11 +7,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from pilotfish.policy import Action, Contract, Golden, Normalizer, Observation, Policy
+from pilotfish.policy import Action, Contract, Golden, Normalizer, Observation, Policy, Provenance
 from pilotfish.policy.layers import GRU, Activation, Linear, tensor_shapes
 from pilotfish.policy.reference import Reference
 
 Maker = Callable[..., Policy]
+POLE = "CartPole-v1"
 
 
 def build(
@@ -62,3 +63,31 @@ def rollout(policy: Policy, source: str) -> Golden:
 @pytest.fixture
 def make() -> Maker:
     return build
+
+
+@pytest.fixture(scope="session")
+def pilot() -> Policy:
+    """A hand-made network that balances the pole: every hidden unit sees the same balancing sum, and some noise."""
+    pytest.importorskip("gymnasium")
+    from pilotfish.compress.heal import mean_returns
+    from pilotfish.policy.record import record_golden
+
+    rng = np.random.default_rng(3)
+    layers = (Linear("one", 4, 24), Activation("tanh"), Linear("two", 24, 24), Activation("tanh"), Linear("three", 24, 2))
+    sign = rng.choice([-1, 1], 24)
+    balance = np.array([0.1, 0.3, 2.0, 1.0])
+    second = rng.choice([-1, 1], 24)
+    weights = {
+        "one.weight": np.outer(sign, np.ones(4)) * rng.uniform(0.2, 1.8, size=(24, 4)),
+        "one.bias": rng.normal(scale=0.01, size=24),
+        "two.weight": np.outer(second, sign) / 8 + rng.normal(scale=0.05, size=(24, 24)),
+        "two.bias": rng.normal(scale=0.01, size=24),
+        "three.weight": np.stack([-second, second]) / 6 + rng.normal(scale=0.02, size=(2, 24)),
+        "three.bias": np.zeros(2),
+    }
+    normalizer = Normalizer((0.0,) * 4, tuple(balance**-2.0))  # every observation counts the same after it
+    contract = Contract(Observation(4, normalizer=normalizer), Action("discrete", 2), provenance=Provenance(env=POLE))
+    policy = Policy("pilot", contract, layers, {name: tensor.astype(np.float32) for name, tensor in weights.items()})
+    policy = policy.replace(golden=record_golden(policy, POLE, steps=500))
+    assert mean_returns([policy], POLE, 5) == [500.0]
+    return policy

@@ -12,38 +12,10 @@ from pilotfish.compress.heal import HEAL, Heal, keeper, mean_returns
 from pilotfish.compress.matrices import matrices, nonzero_masks
 from pilotfish.compress.passes import BrokenPass, PassResult
 from pilotfish.errors import BadInput
-from pilotfish.policy import Action, Contract, Normalizer, Observation, Policy, Provenance
-from pilotfish.policy.layers import Activation, Linear
 from pilotfish.policy.network import Network
-from pilotfish.policy.record import record_golden
 
 ENV = "CartPole-v1"
 QUICK = {"steps": 1500, "iterations": 2, "epochs": 10, "batch_size": 256, "learning_rate": 0.01}
-
-
-@pytest.fixture(scope="module")
-def pilot() -> Policy:
-    """A hand-made network that balances the pole: every hidden unit sees the same balancing sum, and some noise."""
-    pytest.importorskip("gymnasium")
-    rng = np.random.default_rng(3)
-    layers = (Linear("one", 4, 24), Activation("tanh"), Linear("two", 24, 24), Activation("tanh"), Linear("three", 24, 2))
-    sign = rng.choice([-1, 1], 24)
-    balance = np.array([0.1, 0.3, 2.0, 1.0])
-    second = rng.choice([-1, 1], 24)
-    weights = {
-        "one.weight": np.outer(sign, np.ones(4)) * rng.uniform(0.2, 1.8, size=(24, 4)),
-        "one.bias": rng.normal(scale=0.01, size=24),
-        "two.weight": np.outer(second, sign) / 8 + rng.normal(scale=0.05, size=(24, 24)),
-        "two.bias": rng.normal(scale=0.01, size=24),
-        "three.weight": np.stack([-second, second]) / 6 + rng.normal(scale=0.02, size=(2, 24)),
-        "three.bias": np.zeros(2),
-    }
-    normalizer = Normalizer((0.0,) * 4, tuple(balance**-2.0))  # every observation counts the same after it
-    contract = Contract(Observation(4, normalizer=normalizer), Action("discrete", 2), provenance=Provenance(env=ENV))
-    policy = Policy("pilot", contract, layers, {name: tensor.astype(np.float32) for name, tensor in weights.items()})
-    policy = policy.replace(golden=record_golden(policy, ENV, steps=500))
-    assert mean_returns([policy], ENV, 5) == [500.0]
-    return policy
 
 
 def test_pruned_int8_and_healed_flies_again(pilot):
