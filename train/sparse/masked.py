@@ -57,8 +57,9 @@ class Masked:
         self.grown = [0 for _ in places]
         """Weights that have grown so far, in each network."""
         self.orders: list[Change | None] = [None for _ in places]
-        self._masks, self._gradients = self.mask.chunk(len(places)), flat.gradient.chunk(len(places))
-        self._held = [whole.chunk(len(places)) for whole in (flat.value, *moments)]
+        rows = flat.count or 1  # networks that lie one after the other may step alone
+        self._masks, self._gradients = self.mask.chunk(rows), flat.gradient.chunk(rows)
+        self._held = [whole.chunk(rows) for whole in (flat.value, *moments)]
 
     @property
     def sparsity(self) -> float:
@@ -83,7 +84,7 @@ class Masked:
     def lead(self, slow: Tensor) -> None:
         """``slow``, like ``flat.value``, is a copy that follows it: here the same values, and from now on the same mask."""
         slow.copy_(self.flat.value)
-        self._held.append(slow.chunk(len(self.orders)))
+        self._held.append(slow.chunk(len(self._masks)))
 
     def order(self, change: Change) -> None:
         """Make this change when the optimizer steps next."""
@@ -145,8 +146,9 @@ class Masked:
         return torch.from_numpy(self.random[network].random(len(pool), np.float32)).to(pool.device)
 
     def _apply(self, network: int) -> None:
+        row = network if len(self._masks) > 1 else 0
         for held in self._held:
-            held[network].mul_(self._masks[network])
+            held[row].mul_(self._masks[row]).add_(0.0)  # no zero keeps a sign
 
     def state(self) -> dict[str, Any]:
         """Everything that later changes depend on."""
