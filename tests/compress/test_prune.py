@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from pilotfish.compress import Context, apply
 from pilotfish.compress.matrices import entries, matrices, nonzero_masks, zeros
-from pilotfish.compress.prune import PRUNE, Prune, cubic, magnitude_masks
+from pilotfish.compress.patterns import Tiles, magnitude_masks, n_of_m_masks
+from pilotfish.compress.prune import PRUNE, Prune
 from pilotfish.errors import BadInput
+from pilotfish.train.sparse.distribution import densities
 
 
 @settings(max_examples=40, deadline=None)
@@ -58,12 +60,96 @@ def test_pruning_again_never_fills_zeros(make):
     assert again.nonzero_parameters == sparse.nonzero_parameters
 
 
-def test_cubic_schedule_follows_zhu_and_gupta():
-    assert cubic(0.1, 0.9, 0.2, 0.8) == 0
-    assert cubic(0.8, 0.9, 0.2, 0.8) == cubic(1.0, 0.9, 0.2, 0.8) == 0.9
-    assert cubic(0.5, 0.8, 0.0, 1.0) == pytest.approx(0.8 * (1 - 0.5**3))
-    steps = [cubic(t, 0.9, 0.2, 0.8) for t in np.linspace(0, 1, 50)]
-    assert all(b >= a for a, b in itertools.pairwise(steps))
+@settings(max_examples=40, deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 20), st.integers(1, 20)),
+    tile=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    sparsity=st.floats(0, 1),
+    seed=st.integers(0, 99),
+)
+def test_blocks_leave_whole_and_the_weakest_first(shape, tile, sparsity, seed):
+    weight = np.random.default_rng(seed).normal(size=shape)
+    tiles = Tiles(shape, tile)
+    mask = magnitude_masks({"w": weight}, ["w"], sparsity, "layer", tile)["w"]
+    live, sizes = tiles.totals(mask), tiles.sizes()
+    assert ((live == 0) | (live == sizes)).all()
+    assert sizes.sum() == weight.size
+    power = tiles.totals(weight**2) / sizes
+    if (live > 0).any() and (live == 0).any():
+        assert power[live > 0].min() >= power[live == 0].max()
+    assert abs((~mask).sum() - round(sparsity * mask.size)) <= sizes.max() / 2
+
+
+@settings(max_examples=30, deadline=None)
+@given(n=st.integers(1, 4), m=st.integers(2, 8), seed=st.integers(0, 99))
+def test_n_of_m_keeps_the_largest_of_every_group(n, m, seed):
+    weight = np.random.default_rng(seed).normal(size=(5, 4 * m + 1))
+    mask = n_of_m_masks({"w": weight}, ["w"], min(n, m), m)["w"]
+    groups, kept = np.abs(weight[:, :-1]).reshape(5, 4, m), mask[:, :-1].reshape(5, 4, m)
+    assert (kept.sum(axis=2) == min(n, m)).all()
+    assert (np.where(kept, groups, np.inf).min(axis=2) >= np.where(kept, 0, groups).max(axis=2)).all()
+
+
+@pytest.mark.parametrize("block", [(4, 1), (1, 4), (8, 1), "2:4", "1:4"])
+@pytest.mark.parametrize("cell", [False, True])
+def test_patterns_of_a_policy(make, block, cell):
+    policy = make((6, 32, 24, 3), cell=cell)
+    config = Prune(None if isinstance(block, str) else 0.5, block=block, schedule="one-shot")
+    pruned = apply(policy, PRUNE, config, Context(policy))
+    for mask in nonzero_masks(pruned.layers, pruned.weights).values():
+        if isinstance(block, str):
+            n, m = map(int, block.split(":"))
+            assert mask.shape[1] % m or mask.mean() == n / m
+        else:
+            tiles = Tiles(mask.shape, block)
+            assert set(np.round(tiles.totals(mask) / tiles.sizes(), 6)) <= {0.0, 1.0}
+
+
+def test_erdos_renyi_keeps_the_shares_of_training(make):
+    policy = make((6, 64, 48, 3))
+    pruned = apply(policy, PRUNE, Prune(0.8, scope="erdos-renyi", schedule="one-shot"), Context(policy))
+    names = matrices(policy.layers)
+    shares = densities([policy.weights[name].shape[::-1] for name in names], 0.8, "erdos-renyi")
+    found = nonzero_masks(pruned.layers, pruned.weights)
+    for name, share in zip(names, shares, strict=True):
+        assert found[name].mean() == pytest.approx(share)
+    assert zeros(found) == round(0.8 * entries(found))
+    assert shares[2] == 1 > shares[1]
+
+
+@pytest.mark.parametrize(("curve", "rounds"), [("linear", 2), ("harmonic", 9)])
+def test_a_gradual_curve_reaches_its_end_and_fills_no_earlier_zero(pilot, curve, rounds):
+    holed = pilot.weights["two.weight"].copy()
+    holed[:, 5] = 0
+    policy = pilot.replace(weights=pilot.weights | {"two.weight": holed})
+    heal = {"steps": 64, "iterations": 1, "epochs": 1}
+    pruned = apply(policy, PRUNE, Prune(0.6, curve=curve, rounds=rounds, heal=heal), Context(pilot, "CartPole-v1"))
+    changed = pruned.contract.provenance.passes[-1].changed
+    assert len(changed["rounds"]) == rounds
+    assert changed["rounds"][-1] == 0.6
+    assert changed["sparsity"] == pytest.approx(0.6, abs=0.01)
+    assert (pruned.weights["two.weight"][:, 5] == 0).all()
+    if curve == "harmonic":  # it falls between some rounds, and says how many weights came back
+        falls = [b < a for a, b in itertools.pairwise(changed["rounds"])]
+        assert any(falls)
+        assert [count > 0 for count in changed["regrown"][1:]] == falls
+    else:
+        assert changed["rounds"] == sorted(changed["rounds"])
+        assert "regrown" not in changed
+
+
+def test_settings_that_contradict_each_other_are_refused():
+    for settings_, message in (
+        ({}, "sparsity is missing"),
+        ({"block": "4:4"}, "keeps all"),
+        ({"block": "2:4", "sparsity": 0.7}, "is a sparsity of 0.5"),
+        ({"block": "2:4", "scope": "global"}, "no choice of scope"),
+        ({"block": "2/4"}, "pattern"),
+        ({"block": [0, 1], "sparsity": 0.5}, "greater than or equal"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Prune(**settings_)
+    assert Prune(block="1:4").final == 0.75
 
 
 def test_a_matrix_that_would_be_emptied_is_refused_with_the_repair(make):
