@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import require
 from ..policy import Golden, Policy
-from ..policy.layers import GRU, LSTM, Layer, tensor_shapes
+from ..policy.layers import Layer, state_of, tensor_shapes
 
 
 def layer_inputs(policy: Policy, golden: Golden, wanted: Collection[int]) -> dict[int, np.ndarray]:
@@ -16,7 +16,7 @@ def layer_inputs(policy: Policy, golden: Golden, wanted: Collection[int]) -> dic
 
     The index behind the last layer stands for the network's output.
 
-    Feed-forward layers see all T at once; recurrent cells step through the episodes as recorded, from zero state.
+    Feed-forward layers see all T at once; cells and histories step through the episodes as recorded, from zero state.
     """
     torch = require("torch", "train")
     from ..policy.network import Network, Normalize
@@ -28,7 +28,7 @@ def layer_inputs(policy: Policy, golden: Golden, wanted: Collection[int]) -> dic
             if index in wanted:
                 kept[index] = x.numpy().copy()
             network = Network((layer,), _own(policy, layer))
-            if isinstance(layer, GRU | LSTM):
+            if state_of((layer,)):
                 state, outputs = network.initial_state(1), []
                 for row, start in zip(x, golden.start, strict=True):
                     y, state = network(row[None], network.initial_state(1) if start else state)

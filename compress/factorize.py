@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -14,11 +15,10 @@ from ..policy import Policy
 from ..policy.layers import Layer, Linear, Weights
 from ..targets.profile import near
 from .activations import layer_inputs
+from .lowrank import decompose, largest_useful_rank, rank_for_energy
 from .passes import STRICT, Context, Pass, PassResult, Promise
+from .ranks import ranks_within
 from .requirements import float_weights, linear_layers, recorded
-
-RIDGE = 1e-4
-"""Share of the mean input energy added to every input direction: directions that were never recorded still count a little."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -29,6 +29,10 @@ class Factorize:
     """Rank of every chosen layer; refused where it does not make the layer smaller."""
     energy: float | None = Field(default=None, gt=0, le=1)
     """Smallest rank that keeps this share of the squared singular values; a layer that would not shrink is left alone."""
+    tolerance: float | None = Field(default=None, gt=0)
+    """Largest change of the *action* on the recorded rollout: root mean square in half ranges (or standard deviations where an
+    action has no range); discrete: share of the steps that decide otherwise. Ranks fall layer by layer, where that frees
+    most weights for its error; a layer that would not shrink is left alone."""
     criterion: Literal["weights", "outputs"] = "weights"
     """Whose error is smallest: the weights', or the layer's outputs on the recorded rollout (needs one from the environment)."""
     layers: tuple[str, ...] = ()
@@ -37,92 +41,57 @@ class Factorize:
 
     @model_validator(mode="after")
     def _check(self) -> Factorize:
-        if (self.rank is None) == (self.energy is None):
-            raise ValueError("give either rank or energy")
+        if sum(goal is not None for goal in (self.rank, self.energy, self.tolerance)) != 1:
+            raise ValueError("give either rank, energy or tolerance")
         return self
-
-
-class Factors(NamedTuple):
-    """A decomposition of W, cut anywhere: W = left @ right, most important rank first."""
-
-    left: np.ndarray
-    """float64 [out, k], k = min(out, in)."""
-    right: np.ndarray
-    """float64 [k, in]."""
-    energy: np.ndarray
-    """float64 [k], squared singular values in falling order."""
-
-    def cut(self, rank: int) -> tuple[np.ndarray, np.ndarray]:
-        """The first ``rank`` terms as float32 (U [out, rank], V [rank, in])."""
-        return self.left[:, :rank].astype(np.float32), self.right[:rank].astype(np.float32)
-
-
-def decompose(weight: np.ndarray, inputs: np.ndarray | None = None) -> Factors:
-    """SVD of W [out, in], its singular values shared evenly between the factors so that both quantize well.
-
-    With ``inputs`` [T, in], the SVD of W L with L L^T = the inputs' second moment, undone on the right: cutting it
-    minimizes the error of W x over the recorded x instead of the error of W (data-aware low rank).
-    """
-    wide = weight.astype(np.float64)
-    root = np.eye(wide.shape[1])
-    if inputs is not None:
-        x = inputs.astype(np.float64)
-        moment = x.T @ x / len(x)
-        ridge = RIDGE * np.trace(moment) / len(moment) + 1e-12
-        root = np.linalg.cholesky(moment + ridge * np.eye(len(moment)))
-    u, s, vt = np.linalg.svd(wide @ root, full_matrices=False)
-    share = np.sqrt(s)
-    return Factors(u * share, np.linalg.solve(root.T, (share[:, None] * vt).T).T, s**2)
-
-
-def rank_for_energy(energy: np.ndarray, share: float) -> int:
-    """Smallest rank whose first terms hold ``share`` of the total energy (squared singular values, falling)."""
-    total = energy.sum()
-    if total == 0:
-        return 1
-    return min(int(np.searchsorted(np.cumsum(energy) / total, share - 1e-12)) + 1, len(energy))
-
-
-def largest_useful_rank(layer: Linear) -> int:
-    """Largest r with r * (in + out) < in * out; 0 where no rank makes the layer smaller."""
-    return (layer.in_size * layer.out_size - 1) // (layer.in_size + layer.out_size)
 
 
 def _run(policy: Policy, config: Factorize, context: Context) -> PassResult:
     chosen = _chosen(policy, config)
+    needed = config.criterion == "outputs" or config.tolerance is not None
+    golden = recorded(policy, config.kind, context) if needed else None
     inputs: dict[int, np.ndarray] = {}
-    if config.criterion == "outputs":
-        inputs = layer_inputs(policy, recorded(policy, config.kind, context), chosen)
+    if config.criterion == "outputs" and golden is not None:
+        inputs = layer_inputs(policy, golden, chosen)
+    linear = {i: layer for i, layer in enumerate(policy.layers) if i in chosen and isinstance(layer, Linear)}
+    factors = {i: decompose(policy.weights[f"{layer.name}.weight"], inputs.get(i)) for i, layer in linear.items()}
+    changed: dict[str, Any] = {"skipped": {}}
+    if config.tolerance is not None and golden is not None:
+        ranks, error = ranks_within(policy, factors, golden, config.tolerance)
+        changed["action_error"] = round(error, 9)
+        changed["skipped"] = {
+            layer.name: "no lower rank is within the tolerance" for i, layer in linear.items() if i not in ranks
+        }
+    else:
+        ranks = {i: config.rank or rank_for_energy(part.energy, config.energy or 1.0) for i, part in factors.items()}
+        for i, layer in linear.items():
+            if ranks[i] > (most := largest_useful_rank(layer)):
+                changed["skipped"][layer.name] = f"rank {ranks.pop(i)} would not make it smaller (at most {most})"
+    changed["ranks"] = {linear[i].name: rank for i, rank in ranks.items()}
+    halves = {i: factors[i].cut(rank) for i, rank in ranks.items()}
+    return PassResult(split(policy, halves), changed, f"r{config.rank}" if config.rank else "lr")
+
+
+def split(policy: Policy, halves: Mapping[int, tuple[np.ndarray, np.ndarray]]) -> Policy:
+    """The policy with linear layers (by index) in two: (U [out, r], V [r, in]), as NAME_v and then NAME_u with the bias."""
     layers: list[Layer] = []
     weights: Weights = dict(policy.weights)
-    ranks: dict[str, int] = {}
-    skipped: dict[str, str] = {}
     taken = {layer.name for layer in policy.layers if hasattr(layer, "name")}
     for index, layer in enumerate(policy.layers):
-        if index not in chosen or not isinstance(layer, Linear):
-            layers.append(layer)
-            continue
-        factors = decompose(weights[f"{layer.name}.weight"], inputs.get(index))
-        rank = config.rank or rank_for_energy(factors.energy, config.energy or 1.0)
-        if rank > largest_useful_rank(layer):
-            skipped[layer.name] = f"rank {rank} would not make it smaller (at most {largest_useful_rank(layer)})"
+        if index not in halves or not isinstance(layer, Linear):
             layers.append(layer)
             continue
         first, second = _free(f"{layer.name[:60]}_v", taken), _free(f"{layer.name[:60]}_u", taken)
-        left, right = factors.cut(rank)
+        left, right = halves[index]
         del weights[f"{layer.name}.weight"]
         weights[f"{first}.weight"], weights[f"{second}.weight"] = right, left
         if layer.bias:
             weights[f"{second}.bias"] = weights.pop(f"{layer.name}.bias")
         layers += [
-            Linear(first, layer.in_size, rank, bias=False),
-            dataclasses.replace(layer, name=second, in_size=rank),
+            Linear(first, layer.in_size, len(right), bias=False),
+            dataclasses.replace(layer, name=second, in_size=len(right)),
         ]
-        ranks[layer.name] = rank
-    changed: dict[str, Any] = {"ranks": ranks, "skipped": skipped}
-    return PassResult(
-        policy.replace(layers=tuple(layers), weights=weights, golden=None), changed, f"r{config.rank}" if config.rank else "lr"
-    )
+    return policy.replace(layers=tuple(layers), weights=weights, golden=None)
 
 
 def _chosen(policy: Policy, config: Factorize) -> set[int]:
@@ -160,10 +129,18 @@ def _smaller(before: Policy, result: PassResult, _: Factorize) -> str:
     return f"{grown} more parameters" if grown > 0 or (shrunk and grown == 0) else ""
 
 
+def _beyond_tolerance(_: Policy, result: PassResult, config: Factorize) -> str:
+    error = result.changed.get("action_error", 0.0)
+    return f"{error}" if config.tolerance is not None and error > config.tolerance else ""
+
+
 FACTORIZE = Pass(
     "factorize",
     Factorize,
     _run,
     requires=(linear_layers, float_weights),
-    ensures=(Promise("a factorized layer is smaller than it was", _smaller),),
+    ensures=(
+        Promise("a factorized layer is smaller than it was", _smaller),
+        Promise("the action changes by no more than was tolerated", _beyond_tolerance),
+    ),
 )

@@ -6,6 +6,7 @@ from typing import Any
 
 from .distill import DISTILL, Distill
 from .factorize import FACTORIZE, Factorize
+from .fold import FOLD, Fold
 from .heal import HEAL, Heal
 from .passes import Pass
 from .prune import PRUNE, Prune
@@ -13,7 +14,7 @@ from .quantize import QUANTIZE, Quantize
 from .shrink import SHRINK, Shrink
 from .trim import TRIM, Trim
 
-PassConfig = Prune | Trim | Shrink | Factorize | Quantize | Distill | Heal
+PassConfig = Prune | Trim | Shrink | Factorize | Fold | Quantize | Distill | Heal
 """Any pass's settings."""
-PASSES: dict[str, Pass[Any]] = {step.name: step for step in (PRUNE, TRIM, SHRINK, FACTORIZE, QUANTIZE, DISTILL, HEAL)}
+PASSES: dict[str, Pass[Any]] = {step.name: step for step in (PRUNE, TRIM, SHRINK, FACTORIZE, FOLD, QUANTIZE, DISTILL, HEAL)}
 """By the name that a recipe uses."""

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pilotfish.compress import Context, apply
-from pilotfish.compress.factorize import FACTORIZE, Factorize, decompose, largest_useful_rank, rank_for_energy
+from pilotfish.compress.action_error import action_error
+from pilotfish.compress.activations import network_outputs
+from pilotfish.compress.factorize import FACTORIZE, Factorize, split
+from pilotfish.compress.fold import FOLD, Fold, fold
+from pilotfish.compress.lowrank import decompose, largest_useful_rank, rank_for_energy
 from pilotfish.errors import BadInput
+from pilotfish.policy import Action
 from pilotfish.policy.layers import Linear
 from pilotfish.policy.reference import Reference
 
@@ -83,8 +89,66 @@ def test_recorded_outputs_beat_plain_weights_on_the_rollout(make):
     assert errors["outputs"] < errors["weights"]
 
 
+@pytest.mark.parametrize(("criterion", "largest"), [("weights", 1.5), ("outputs", 0.5)])
+def test_a_tolerated_action_error_is_kept_and_a_larger_one_frees_more(make, criterion, largest):
+    policy = make((5, 40, 40, 3))
+    wanted, parameters = network_outputs(policy, policy.golden), [policy.parameters]
+    for tolerance in (0.01, 0.1, largest):
+        small = apply(policy, FACTORIZE, Factorize(tolerance=tolerance, criterion=criterion), Context(policy))
+        changed = small.contract.provenance.passes[-1].changed
+        error = action_error(policy, wanted, network_outputs(small, policy.golden))
+        assert error == pytest.approx(changed["action_error"], rel=1e-3)
+        assert error <= tolerance
+        parameters.append(small.parameters)
+    assert parameters == sorted(parameters, reverse=True)
+    assert parameters[-1] < parameters[0]
+
+
+def test_a_tolerance_that_allows_nothing_leaves_all_as_it_is(make):
+    policy = make((5, 40, 40, 3))
+    same = apply(policy, FACTORIZE, Factorize(tolerance=1e-9), Context(policy))
+    assert same.layers == policy.layers
+    assert set(same.contract.provenance.passes[-1].changed["skipped"]) == {"fc0", "fc1", "fc2"}
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rank=st.integers(1, 40), seed=st.integers(0, 99))
+def test_folding_undoes_splitting(make, rank, seed):
+    policy = make((5, 40, 12, 3), seed)
+    halves = {2: decompose(policy.weights["fc1.weight"]).cut(min(rank, 12))}
+    thin = split(policy, halves)
+    whole = apply(thin, FOLD, Fold(), Context(thin))
+    assert whole.layers == policy.layers
+    np.testing.assert_allclose(whole.weights["fc1.weight"], np.matmul(*halves[2], dtype=np.float64), atol=1e-6)
+    np.testing.assert_array_equal(whole.weights["fc1.bias"], policy.weights["fc1.bias"])
+    for obs in policy.golden.obs[::20]:
+        np.testing.assert_allclose(Reference(whole).act(obs), Reference(thin).act(obs), rtol=1e-4, atol=1e-4)
+    smaller = fold(thin, "smaller")
+    assert smaller.parameters == min(thin.parameters, whole.parameters)
+
+
+def test_a_run_of_three_folds_into_one_and_biases_with_it(make):
+    policy = make((6, 5, 4, 3))
+    linear = tuple(layer for layer in policy.layers if isinstance(layer, Linear))
+    policy = policy.replace(layers=linear)
+    one = apply(policy, FOLD, Fold(), Context(policy))
+    assert one.layers == (Linear("fc2", 6, 3),)
+    for obs in policy.golden.obs[::20]:
+        np.testing.assert_allclose(Reference(one).act(obs), Reference(policy).act(obs), rtol=1e-4, atol=1e-4)
+
+
+def test_action_errors_are_counted_as_actuators_feel_them(make):
+    policy = make((5, 4, 2))
+    bounded = dataclasses.replace(policy.contract, action=Action("continuous", 2, low=(-1.0, -2.0), high=(1.0, 2.0)))
+    beyond = np.array([[5.0, 0.0], [5.0, 0.0]])
+    assert action_error(policy.replace(contract=bounded), beyond, beyond + np.array([[3.0, 0.0], [0.0, 0.0]])) == 0
+    assert action_error(policy.replace(contract=bounded), beyond, beyond + np.array([[0.0, 2.0]])) == pytest.approx(np.sqrt(0.5))
+    discrete = dataclasses.replace(policy.contract, action=Action("discrete", 2))
+    assert action_error(policy.replace(contract=discrete), beyond, np.array([[1.0, 0.5], [0.0, 1.0]])) == 0.5
+
+
 def test_rank_and_energy_exclude_each_other():
-    with pytest.raises(ValueError, match="either rank or energy"):
+    with pytest.raises(ValueError, match="either rank, energy or tolerance"):
         Factorize()
-    with pytest.raises(ValueError, match="either rank or energy"):
+    with pytest.raises(ValueError, match="either rank, energy or tolerance"):
         Factorize(rank=2, energy=0.9)

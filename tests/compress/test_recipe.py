@@ -32,7 +32,7 @@ def test_there_are_shipped_recipes():
         ({"pass": "prune", "sparsity": float("nan")}, r"sparsity"),
         ({"pass": "prune", "sparsity": 0.5, "begin": 0.9, "end": 0.2}, r"begin 0.9 is not before end 0.2"),
         ({"pass": "prune", "sparsity": 0.5, "heal": {"stepps": 5}}, r"heal.stepps.*Did you mean 'steps'"),
-        ({"pass": "factorize"}, r"give either rank or energy"),
+        ({"pass": "factorize"}, r"give either rank, energy or tolerance"),
         ({"pass": "quantize", "calibration": "magic"}, r"calibration"),
         ({"pass": "distill", "hidden": [0]}, r"hidden"),
         ({"sparsity": 0.5}, r"expected the key 'pass', found none"),
