@@ -1,4 +1,4 @@
-"""quantize: int8 weights on per-row grids, int8 activations calibrated on recorded rollouts."""
+"""quantize: weights of 8, 4, 3 or 2 bits on grids per row, activations on grids calibrated on recorded rollouts."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from pydantic.dataclasses import dataclass
 
 from ..errors import BadInput
 from ..policy import Policy
-from ..policy.layers import GRU, LSTM, Activation, Layer, Linear, Weights
+from ..policy.layers import GRU, LSTM, Activation, Layer, Linear, Weights, largest_integer
 from ..policy.layers import Quantize as QuantizeLayer
 from ..targets.profile import near
 from .activations import layer_inputs
 from .matrices import dense, matrices
 from .passes import STRICT, Context, Pass, PassResult, Promise, Requirement
 from .requirements import float_weights, recorded
+from .weight_grids import Granularity, quantized_rows, relative_error
 
 LEVELS = 255
 """Steps of an int8 grid from -128 to 127."""
@@ -38,12 +39,20 @@ def _input_grid(value: Any) -> Any:
 
 @dataclass(frozen=True, config=STRICT)
 class Quantize:
-    """Post-training int8. Symmetric per output row for weights, affine per tensor for activations (Jacob et al. 2018).
+    """Post-training quantization. Symmetric per output row for weights, affine per tensor for activations (Jacob et al. 2018).
+
+    A ``heal`` behind it is quantization-aware training: on-policy distillation straight through the grids. Weights of 4 bits and
+    fewer want it.
 
     The observation gets a grid of 16 bits: what a policy needs most is the precision of its input (arXiv 2511.07046), and
     integers are what a processor without fast floats needs. Cells of GRU and LSTM get int8 weights and keep float32 activations.
     """
 
+    weight_bits: Literal[2, 3, 4, 8] | dict[str, Literal[2, 3, 4, 8, 32]] = 8
+    """Bits of a weight. Fewer than 8 save flash on microcontrollers, where the C back-end stores them packed; everywhere else
+    they take a byte each. A table of layer names gives each layer its own; layers that it does not name get 8."""
+    granularity: Granularity = "row"
+    """One step of the weights per output row, or one for a whole matrix, as some accelerators want it: no byte less here."""
     activations: Literal["int8", "float"] = "int8"
     """float: weights only, which needs no calibration and no environment."""
     calibration: Literal["minmax", "percentile"] = "minmax"
@@ -56,13 +65,6 @@ class Quantize:
     keep_float: tuple[str, ...] = ()
     """Names of layers that stay float32."""
     kind: Literal["quantize"] = "quantize"
-
-
-def quantized_rows(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """float32 [out, in] -> int8 [out, in] in [-127, 127] and float32 scale [out]: the grid of ``policy.network.int8_rows``."""
-    wide = weight.astype(np.float32)
-    scale = np.maximum(np.abs(wide).max(axis=1), np.float32(1e-12)) / np.float32(127)
-    return np.clip(np.round(wide / scale[:, None]), -127, 127).astype(np.int8), scale
 
 
 def activation_grid(low: float, high: float) -> tuple[float, int]:
@@ -83,30 +85,47 @@ def activation_range(values: np.ndarray, config: Quantize) -> tuple[float, float
 
 
 def _run(policy: Policy, config: Quantize, context: Context) -> PassResult:
-    cells = [layer for layer in policy.layers if isinstance(layer, Linear | GRU | LSTM)]
-    for name in config.keep_float:
-        if name not in (known := [layer.name for layer in cells]):
-            where = f"pass 'quantize' on {policy.name}"
-            raise BadInput(where, expected="names of layers with weights", found=repr(name), repair=near(name, known))
+    bits = bits_of(policy, config)
     grids = _grids(policy, config, context)
     weights: Weights = dict(policy.weights)
     layers: list[Layer] = []
     for index, layer in enumerate(policy.layers):
-        if isinstance(layer, Linear | GRU | LSTM) and layer.name not in config.keep_float:
+        if isinstance(layer, Linear | GRU | LSTM) and bits[layer.name] != 32:
             if index in grids:
                 layers.append(grids[index])
-            layer = dataclasses.replace(layer, weight_bits=8)
+            layer = dataclasses.replace(layer, weight_bits=bits[layer.name])
             for name in matrices((layer,)):
-                weights[name], weights[f"{name}_scale"] = quantized_rows(weights[name])
+                weights[name], weights[f"{name}_scale"] = quantized_rows(weights[name], bits[layer.name], config.granularity)
         layers.append(layer)
     changed = {
         "activations": {
             policy.layers[i].name: {"scale": grid.scale, "zero_point": grid.zero_point, "bits": grid.bits}  # type: ignore[union-attr]
             for i, grid in grids.items()
         },
-        "weight_error": {name: _relative_error(policy.weights[name], dense(weights, name)) for name in matrices(policy.layers)},
+        "weight_error": {name: relative_error(policy.weights[name], dense(weights, name)) for name in matrices(policy.layers)},
     }
-    return PassResult(policy.replace(layers=tuple(layers), weights=weights, golden=None), changed, "int8")
+    if set(bits.values()) != {8}:
+        changed["weight_bits"] = bits
+    return PassResult(policy.replace(layers=tuple(layers), weights=weights, golden=None), changed, _suffix(bits))
+
+
+def bits_of(policy: Policy, config: Quantize) -> dict[str, int]:
+    """Layer -> bits of its weights, 32 where they stay float32; BadInput for a name that is none."""
+    known = [layer.name for layer in policy.layers if isinstance(layer, Linear | GRU | LSTM)]
+    table = config.weight_bits if isinstance(config.weight_bits, dict) else dict.fromkeys(known, config.weight_bits)
+    for name in (*config.keep_float, *table):
+        if name not in known:
+            where = f"pass 'quantize' on {policy.name}"
+            raise BadInput(where, expected="names of layers with weights", found=repr(name), repair=near(name, known))
+    return {name: 32 if name in config.keep_float else table.get(name, 8) for name in known}
+
+
+def _suffix(bits: dict[str, int]) -> str:
+    """int8, w4 …, or mixed: what the pass adds to the policy's name."""
+    found = set(bits.values()) - {32}
+    if len(found) > 1:
+        return "mixed"
+    return {8: "int8"}.get(most := max(found, default=8), f"w{most}")
 
 
 def _grids(policy: Policy, config: Quantize, context: Context) -> dict[int, QuantizeLayer]:
@@ -118,7 +137,7 @@ def _grids(policy: Policy, config: Quantize, context: Context) -> dict[int, Quan
         index
         for index, layer in enumerate(policy.layers)
         if isinstance(layer, Linear)
-        and layer.name not in config.keep_float
+        and bits_of(policy, config)[layer.name] != 32
         and (config.quantize_input != "float" or index != first)
         and not (index and isinstance(policy.layers[index - 1], QuantizeLayer))
     }
@@ -156,11 +175,6 @@ def _wide_grid(policy: Policy, values: np.ndarray) -> QuantizeLayer:
     return QuantizeLayer(float(np.float32(limit / 32767)), 0, 16)
 
 
-def _relative_error(before: np.ndarray, after: np.ndarray) -> float:
-    size = float(np.linalg.norm(before))
-    return round(float(np.linalg.norm(after - before)) / size, 6) if size else 0.0
-
-
 def _calibrated(policy: Policy, config: Quantize, context: Context) -> None:
     if config.activations == "int8" and any(isinstance(layer, Linear) for layer in policy.layers):
         recorded(policy, config.kind, context)
@@ -172,19 +186,24 @@ def _has_weights(policy: Policy, _: Quantize, __: Context) -> None:
 
 
 def _off_grid(before: Policy, result: PassResult, config: Quantize) -> str:
+    bits = bits_of(before, config)
     for name in matrices(before.layers):
-        if name.partition(".")[0] in config.keep_float:
+        each = bits[name.partition(".")[0]]
+        if each == 32:
             continue
-        half_step = result.policy.weights[f"{name}_scale"][:, None] * 0.5001
-        if (np.abs(dense(result.policy.weights, name) - before.weights[name]) > half_step).any():
+        scale = result.policy.weights[f"{name}_scale"][:, None]
+        nearest = np.clip(before.weights[name], -largest_integer(each) * scale, largest_integer(each) * scale)
+        if (np.abs(dense(result.policy.weights, name) - nearest) > 0.5001 * scale).any():
             return f"{name} farther from its float32 value than half a step"
     return ""
 
 
-def _still_float(_: Policy, result: PassResult, config: Quantize) -> str:
-    found = [n for layer in result.policy.layers if getattr(layer, "weight_bits", 8) != 8 and (n := layer.name)]  # type: ignore[union-attr]
-    wrong = sorted(set(found) ^ set(config.keep_float))
-    return f"the opposite for {wrong[0]}" if wrong else ""
+def _still_float(before: Policy, result: PassResult, config: Quantize) -> str:
+    wanted = bits_of(before, config)
+    for layer in result.policy.layers:
+        if isinstance(layer, Linear | GRU | LSTM) and layer.weight_bits != wanted[layer.name]:
+            return f"{layer.weight_bits} bits in {layer.name}, not {wanted[layer.name]}"
+    return ""
 
 
 QUANTIZE = Pass(
@@ -197,7 +216,7 @@ QUANTIZE = Pass(
         Requirement("there is a rollout recorded in the environment, unless activations stay float", _calibrated, early=True),
     ),
     ensures=(
-        Promise("every weight lies within half a step of its float32 value", _off_grid),
-        Promise("every layer with weights is int8, except those kept float", _still_float),
+        Promise("every weight lies within half a step of its float32 value, or at the end of its grid", _off_grid),
+        Promise("every layer has the bits that it was to have", _still_float),
     ),
 )

@@ -13,12 +13,12 @@ from .passes import Context, Requirement
 
 
 def _float_weights(policy: Policy, config: Any, _: Context) -> None:
-    int8 = [layer.name for layer in policy.layers if isinstance(layer, Linear | GRU | LSTM) and layer.weight_bits == 8]
-    if int8:
+    cells = [layer for layer in policy.layers if isinstance(layer, Linear | GRU | LSTM) and layer.weight_bits != 32]
+    if cells:
         raise BadInput(
             f"pass {config.kind!r} on {policy.name}",
             expected="float32 weights",
-            found=f"int8 in {', '.join(int8[:4])}",
+            found=f"int{cells[0].weight_bits} in {', '.join(cell.name for cell in cells[:4])}",
             repair=f"Put {config.kind!r} before 'quantize' in the recipe",
         )
 

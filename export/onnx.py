@@ -2,7 +2,8 @@
 
 The convention every back-end relies on: opset 17, batch 1, static shapes, no side file. Inputs ``obs``
 [1, n] and ``state_in_NAME`` [1, size]; outputs ``action`` ([1, m] float32, or [1, 1] int64 if discrete)
-and ``state_out_NAME``. Recurrent cells are written out as Gemm, Sigmoid, Tanh and friends, because that
+and ``state_out_NAME``. Weights of 2, 3 and 4 bits are int8 tensors that use a part of their range (this opset has no int4).
+Recurrent cells are written out as Gemm, Sigmoid, Tanh and friends, because that
 one form is understood by every back-end. Biases stay float32 (TensorRT refuses int32 bias dequantizers).
 """
 
@@ -92,7 +93,7 @@ class _Graph:
         return outputs
 
     def weight(self, layer: Linear | GRU | LSTM, tensor: str) -> str:
-        """A weight matrix by full tensor name; int8 ones come with their per-row dequantizer."""
+        """A weight matrix by full tensor name; integers come with their per-row dequantizer."""
         full = f"{layer.name}.{tensor}"
         value = self.policy.weights[full]
         if layer.weight_bits == 32:

@@ -20,7 +20,7 @@ from .. import sealed
 from ..errors import BadInput
 from .contract import Contract
 from .golden import Golden
-from .layers import LAYERS, Layers, Weights, check_network, state_of
+from .layers import LAYERS, Layers, Weights, check_network, matrix_bits, state_of
 
 SCHEMA_VERSION = 1
 MAX_WEIGHT_BYTES = 1 << 30
@@ -68,13 +68,22 @@ class Policy:
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes of all tensors as stored, scales included."""
+        """Bytes of all tensors as a device may store them, scales included: weights of fewer than 8 bits packed without gaps.
+
+        The C back-end packs them on processors without vector registers; every other back-end stores ``tensor_bytes``.
+        """
+        bits = {name: bits for layer in self.layers for name, bits in matrix_bits(layer).items()}
+        return sum(-(-t.size * min(bits.get(name, 32), 8 * t.itemsize) // 8) for name, t in self.weights.items())
+
+    @property
+    def tensor_bytes(self) -> int:
+        """Bytes of all tensors as the bundle and ONNX hold them: weights of 8 bits and fewer in a byte each."""
         return sum(t.nbytes for t in self.weights.values())
 
     @property
     def precision(self) -> str:
-        """ "int8" if any weight is stored as int8, else "fp32"."""
-        return "int8" if any(getattr(layer, "weight_bits", 32) == 8 for layer in self.layers) else "fp32"
+        """The arithmetic that it needs: "int8" if any weight is an integer, of 8 bits or fewer, else "fp32"."""
+        return "int8" if any(getattr(layer, "weight_bits", 32) <= 8 for layer in self.layers) else "fp32"
 
     @cached_property
     def digest(self) -> str:

@@ -19,7 +19,8 @@ from .contract import StateTensor
 STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=64)]
 Size = Annotated[int, Field(gt=0, le=1_000_000)]
-Bits = Literal[8, 32]
+Bits = Literal[2, 3, 4, 8, 32]
+"""Bits of a weight: 32 is float32; fewer are signed integers, the same distance to either side of 0, with a scale per row."""
 
 ActivationName = Literal[
     "tanh", "relu", "elu", "silu", "sigmoid", "softsign", "leaky_relu", "gelu", "selu", "softplus", "mish", "hardswish"
@@ -39,7 +40,8 @@ class Linear:
     bias: bool = True
     """False: no bias tensor."""
     weight_bits: Bits = 32
-    """8: weight is int8 [-127, 127], beside weight_scale float32 [out]: W = weight * scale per row."""
+    """2, 3, 4, 8: weight is int8 in [-1, 1], [-3, 3], [-7, 7], [-127, 127], beside weight_scale float32 [out]: W = weight *
+    scale per row."""
     kind: Literal["linear"] = "linear"
 
 
@@ -132,7 +134,7 @@ class GRU:
     hidden_size: Size
     """H; also the number of outputs."""
     weight_bits: Bits = 32
-    """8: both weights are int8 with weight_ih_scale [3H] and weight_hh_scale [3H]."""
+    """2, 3, 4, 8: both weights are int8, as a linear layer's, with weight_ih_scale [3H] and weight_hh_scale [3H]."""
     kind: Literal["gru"] = "gru"
 
 
@@ -150,7 +152,7 @@ class LSTM:
     hidden_size: Size
     """H; also the number of outputs."""
     weight_bits: Bits = 32
-    """8: both weights are int8 with weight_ih_scale [4H] and weight_hh_scale [4H]."""
+    """2, 3, 4, 8: both weights are int8, as a linear layer's, with weight_ih_scale [4H] and weight_hh_scale [4H]."""
     kind: Literal["lstm"] = "lstm"
 
 
@@ -206,14 +208,28 @@ Weights = dict[str, np.ndarray]
 LAYERS: TypeAdapter[Layers] = TypeAdapter(Layers)
 
 
+def largest_integer(bits: int) -> int:
+    """The grid of weights of so many bits is -n … n: 1, 3, 7 or 127."""
+    return (1 << bits - 1) - 1
+
+
+def matrix_bits(layer: Layer) -> dict[str, int]:
+    """Full names of the layer's weight matrices that may lie on a grid -> bits of a weight."""
+    if isinstance(layer, Linear):
+        return {f"{layer.name}.weight": layer.weight_bits}
+    if isinstance(layer, GRU | LSTM):
+        return {f"{layer.name}.{tensor}": layer.weight_bits for tensor in ("weight_ih", "weight_hh")}
+    return {}
+
+
 def tensor_shapes(layer: Layer) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
     """Full tensor name -> (shape, dtype) that ``layer`` needs in the weights."""
     f32, i8 = np.dtype(np.float32), np.dtype(np.int8)
     shapes: dict[str, tuple[tuple[int, ...], np.dtype]] = {}
 
     def matrix(full: str, rows: int, columns: int, bits: int) -> None:
-        shapes[full] = ((rows, columns), i8 if bits == 8 else f32)
-        if bits == 8:
+        shapes[full] = ((rows, columns), f32 if bits == 32 else i8)
+        if bits != 32:
             shapes[f"{full}_scale"] = ((rows,), f32)
 
     if isinstance(layer, Linear):
@@ -270,6 +286,7 @@ def check_network(where: object, layers: Layers, weights: Mapping[str, np.ndarra
     width = in_size
     names: set[str] = set()
     wanted: dict[str, tuple[tuple[int, ...], np.dtype]] = {}
+    bits: dict[str, int] = {}
     for layer in layers:
         takes, gives = widths(layer)
         label = f"{layer.kind} {getattr(layer, 'name', '')}".strip()
@@ -281,6 +298,7 @@ def check_network(where: object, layers: Layers, weights: Mapping[str, np.ndarra
                 raise BadInput(where, expected="one layer per name", found=f"the name {layer.name!r} twice")
             names.add(layer.name)
         wanted |= tensor_shapes(layer)
+        bits |= matrix_bits(layer)
     if width != out_size:
         raise BadInput(where, expected=f"{out_size} network outputs, as the action says", found=f"{width}")
     for name, (shape, dtype) in wanted.items():
@@ -297,5 +315,9 @@ def check_network(where: object, layers: Layers, weights: Mapping[str, np.ndarra
                 found=f"{bad} NaN or infinite",
                 repair="Train or save the policy again",
             )
+        most = largest_integer(bits.get(name, 8))
+        if bits.get(name, 8) < 8 and tensor.size and (tensor.max() > most or tensor.min() < -most):
+            found = f"{tensor.min()} to {tensor.max()}"
+            raise BadInput(where, expected=f"integers from {-most} to {most} in {name}, as {bits[name]} bits hold", found=found)
     if extra := sorted(set(weights) - set(wanted)):
         raise BadInput(where, expected="only tensors that a layer uses", found=f"{', '.join(extra[:4])}")

@@ -23,9 +23,11 @@ from .layers import (
     Linear,
     Quantize,
     Weights,
+    matrix_bits,
     state_of,
     tensor_shapes,
 )
+from .narrow import STRETCH, best_step, on_grid, stretched
 
 State = tuple[Tensor, ...]
 """Recurrent tensors [B, size] in contract order; empty for feed-forward networks."""
@@ -66,21 +68,28 @@ def _key(parameter: str) -> str:
 class Network(nn.Module):
     """The layers of a policy as torch parameters. Normalized observation [B, in] -> y [B, out].
 
-    Parameters keep their bundle names with "." as "__". int8 weights are trained as float32 on a
-    straight-through int8 grid, so ``to_weights`` gives back exactly what the forward pass used.
+    Parameters keep their bundle names with "." as "__". Weights on a grid are trained as float32, straight through it, so
+    ``to_weights`` gives back exactly what the forward pass used. With 8 bits a row's step follows its largest weight; with
+    fewer it is learned (:mod:`.narrow`), by a parameter NAME_stretch that no bundle holds.
     """
 
     def __init__(self, layers: Layers, weights: Weights | None = None) -> None:
         super().__init__()
         self.layers = layers
         self._int8: set[str] = set()
+        self._narrow: dict[str, int] = {}
         for layer in layers:
-            for name, (shape, dtype) in tensor_shapes(layer).items():
-                if name.endswith("_scale"):
+            bits = matrix_bits(layer)
+            for name, (shape, _) in tensor_shapes(layer).items():
+                if name.removesuffix("_scale") in bits and name not in bits:
                     continue
-                if dtype == np.int8:
+                value = self._initial(layer, name, shape)
+                self.register_parameter(name.replace(".", "__"), nn.Parameter(value))
+                if bits.get(name, 32) == 8:
                     self._int8.add(name)
-                self.register_parameter(name.replace(".", "__"), nn.Parameter(self._initial(layer, name, shape)))
+                elif bits.get(name, 32) < 8:
+                    self._narrow[name] = bits[name]
+                    self._put_step(name, best_step(value, bits[name]) if weights is None else torch.ones(shape[0]))
         if weights is not None:
             self.load_weights(weights)
 
@@ -99,9 +108,13 @@ class Network(nn.Module):
         """Copy bundle tensors in; int8 tensors are dequantized onto their grid."""
         for name, parameter in self.named_parameters():
             key = _key(name)
+            if key.endswith(STRETCH):
+                continue
             value = torch.from_numpy(np.ascontiguousarray(weights[key])).float()
-            if key in self._int8:
+            if key in self._int8 or key in self._narrow:
                 value = value * torch.from_numpy(weights[f"{key}_scale"])[:, None]
+            if key in self._narrow:
+                self._put_step(key, torch.from_numpy(weights[f"{key}_scale"]).clone())
             parameter.copy_(value)
 
     @torch.no_grad()
@@ -110,7 +123,13 @@ class Network(nn.Module):
         weights: Weights = {}
         for name, parameter in self.named_parameters():
             key, value = _key(name), parameter.detach().cpu()
-            if key in self._int8:
+            if key.endswith(STRETCH):
+                continue
+            if key in self._narrow:
+                step = self._step(key).cpu()
+                q = on_grid(value, step, self._narrow[key])[0]
+                weights[key], weights[f"{key}_scale"] = q.to(torch.int8).numpy(), step.numpy()
+            elif key in self._int8:
                 q, scale = int8_rows(value)
                 weights[key], weights[f"{key}_scale"] = q.to(torch.int8).numpy(), scale.numpy()
             else:
@@ -120,10 +139,27 @@ class Network(nn.Module):
     def tensor(self, name: str) -> Tensor:
         """A parameter as the forward pass sees it: on the int8 grid where the layer says so."""
         parameter = getattr(self, name.replace(".", "__"))
+        if name in self._narrow:
+            return on_grid(parameter, self._step(name), self._narrow[name])[1]
         if name not in self._int8:
             return parameter
         q, scale = int8_rows(parameter)
         return _straight_through(q * scale[:, None], parameter)
+
+    def _put_step(self, name: str, step: Tensor) -> None:
+        """A row's step is ``step`` times e^stretch; the stretch begins at 0, so that what was loaded is what is used."""
+        plain = name.replace(".", "__")
+        device = getattr(self, plain).device
+        self.register_buffer(f"{plain}_step", step.to(device))
+        if hasattr(self, f"{plain}{STRETCH}"):
+            getattr(self, f"{plain}{STRETCH}").zero_()
+        else:
+            self.register_parameter(f"{plain}{STRETCH}", nn.Parameter(torch.zeros(len(step), device=device)))
+
+    def _step(self, name: str) -> Tensor:
+        """float32 [rows]: the step of every row as trained so far."""
+        plain = name.replace(".", "__")
+        return stretched(getattr(self, f"{plain}_step"), getattr(self, f"{plain}{STRETCH}"), getattr(self, plain).shape[1])
 
     def initial_state(self, batch: int) -> State:
         """Zero state for ``batch`` episodes, on the parameters' device."""

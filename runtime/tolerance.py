@@ -130,7 +130,7 @@ def last_step(policy: Policy) -> np.ndarray | None:
     for layer in policy.layers[position + 1 :]:
         if isinstance(layer, Linear):
             weight = np.abs(policy.weights[f"{layer.name}.weight"].astype(np.float64))
-            if layer.weight_bits == 8:
+            if layer.weight_bits <= 8:
                 weight *= policy.weights[f"{layer.name}.weight_scale"].astype(np.float64)[:, None]
             # The first layer sees one input move; all later ones see every input move.
             move = weight.max(axis=1) * move if isinstance(move, float) else weight @ move

@@ -65,7 +65,7 @@ def build(policy: Policy, model: onnx.ModelProto, target: Target, folder: Path) 
         "native": False,
         "machine": "any",
         "tools": tools,
-        "sizes": {"weights": policy.weight_bytes, "file": len(data)},
+        "sizes": {"weights": policy.tensor_bytes, "file": len(data)},
     }
 
 

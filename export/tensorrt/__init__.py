@@ -50,7 +50,7 @@ def build(policy: Policy, model: onnx.ModelProto, target: Target, folder: Path) 
         "target": target,
         "backend": "tensorrt",
         "precision": precision,
-        "sizes": {"weights": policy.weight_bytes, "onnx": len(data)},
+        "sizes": {"weights": policy.tensor_bytes, "onnx": len(data)},
     }
     chosen = _builder(settings)
     if isinstance(chosen, str):

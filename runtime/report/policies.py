@@ -74,9 +74,9 @@ def layers_in_words(policy: Policy) -> str:
 def _layer(layer: Layer) -> str:
     match layer:
         case Linear():
-            return f"{layer.out_size}{' int8' if layer.weight_bits == 8 else ''}"
+            return f"{layer.out_size}{_bits(layer.weight_bits)}"
         case GRU() | LSTM():
-            return f"{type(layer).__name__} {layer.hidden_size}{' int8' if layer.weight_bits == 8 else ''}"
+            return f"{type(layer).__name__} {layer.hidden_size}{_bits(layer.weight_bits)}"
         case LayerNorm():
             return "layer norm"
         case Affine():
@@ -84,6 +84,10 @@ def _layer(layer: Layer) -> str:
         case Clip():
             return f"clip to {plain(layer.low)} … {plain(layer.high)}"
     return layer.kind
+
+
+def _bits(bits: int) -> str:
+    return {32: "", 8: " int8"}.get(bits, f" in {bits} bits")
 
 
 def in_words(settings: dict[str, Any]) -> str:

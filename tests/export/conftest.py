@@ -14,7 +14,7 @@ import pytest
 
 from pilotfish.policy.bundle import Policy
 from pilotfish.policy.contract import Action, Contract, Normalizer, Observation
-from pilotfish.policy.layers import Layer, tensor_shapes
+from pilotfish.policy.layers import Layer, largest_integer, matrix_bits, tensor_shapes
 
 
 def random_policy(
@@ -24,13 +24,16 @@ def random_policy(
     rng = np.random.default_rng(seed)
     weights: dict[str, np.ndarray] = {}
     for layer in layers:
-        shapes = tensor_shapes(layer)
+        shapes, bits = tensor_shapes(layer), matrix_bits(layer)
         for name, (shape, dtype) in shapes.items():
             if dtype == np.int8:
-                weights[name] = rng.integers(-127, 128, shape).astype(np.int8)
+                most = largest_integer(bits[name])
+                weights[name] = rng.integers(-most, most + 1, shape).astype(np.int8)
             elif name.endswith("_scale"):
                 columns = shapes[name.removesuffix("_scale")][0][1]
-                weights[name] = rng.uniform(0.2, 1.5, shape).astype(np.float32) / np.float32(127 * np.sqrt(columns))
+                weights[name] = rng.uniform(0.2, 1.5, shape).astype(np.float32) / np.float32(
+                    largest_integer(bits[name.removesuffix("_scale")]) * np.sqrt(columns)
+                )
             else:
                 spread = 1 / np.sqrt(shape[-1]) if len(shape) == 2 else 0.3
                 centre = 1.0 if name.endswith((".scale",)) or (layer.kind == "layer_norm" and name.endswith("weight")) else 0.0

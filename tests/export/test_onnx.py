@@ -10,7 +10,19 @@ import pytest
 from pilotfish.export.build import export_policy
 from pilotfish.export.onnx import OPSET, to_onnx
 from pilotfish.policy import Action, Contract, Golden, Normalizer, Observation, Policy
-from pilotfish.policy.layers import GRU, LSTM, Activation, Affine, Clip, LayerNorm, Linear, Quantize, tensor_shapes
+from pilotfish.policy.layers import (
+    GRU,
+    LSTM,
+    Activation,
+    Affine,
+    Clip,
+    LayerNorm,
+    Linear,
+    Quantize,
+    largest_integer,
+    matrix_bits,
+    tensor_shapes,
+)
 from pilotfish.policy.reference import Reference
 from pilotfish.targets import load_target
 
@@ -18,7 +30,7 @@ LAYERS = (
     Affine("scale", 5),
     LayerNorm("norm", 5),
     GRU("memory", 5, 7),
-    LSTM("cell", 7, 6, weight_bits=8),
+    LSTM("cell", 7, 6, weight_bits=3),
     Quantize(0.02, 3),
     Linear("a", 6, 8, weight_bits=8),
     Activation("silu"),
@@ -35,7 +47,8 @@ def policy(kind: str = "continuous") -> Policy:
     for layer in LAYERS:
         for name, (shape, dtype) in tensor_shapes(layer).items():
             if dtype == np.int8:
-                weights[name] = rng.integers(-127, 128, shape).astype(np.int8)
+                most = largest_integer(matrix_bits(layer)[name])
+                weights[name] = rng.integers(-most, most + 1, shape).astype(np.int8)
             elif name.endswith("_scale"):
                 weights[name] = rng.uniform(0.001, 0.01, shape).astype(np.float32)
             else:

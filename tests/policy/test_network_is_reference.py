@@ -20,6 +20,8 @@ from pilotfish.policy.layers import (
     LayerNorm,
     Linear,
     Quantize,
+    largest_integer,
+    matrix_bits,
     tensor_shapes,
 )
 from pilotfish.policy.reference import Reference
@@ -39,8 +41,9 @@ def random_weights(layers: tuple[Layer, ...], seed: int) -> dict[str, np.ndarray
     for layer in layers:
         for name, (shape, dtype) in tensor_shapes(layer).items():
             if dtype == np.int8:
-                q = rng.integers(-127, 128, shape).astype(np.int8)
-                q[:, 0] = 127  # the largest entry of a row is what its scale was made from
+                most = largest_integer(matrix_bits(layer)[name])
+                q = rng.integers(-most, most + 1, shape).astype(np.int8)
+                q[:, 0] = most  # the largest entry of a row is what its scale was made from
                 weights[name] = q
             elif name.endswith("_scale"):
                 weights[name] = (rng.uniform(0.2, 1.0, shape) / 127).astype(np.float32)
@@ -63,7 +66,7 @@ def policies(draw: st.DrawFn, quantized: bool = False) -> Policy:
 
     for _ in range(draw(st.integers(1, 5))):
         kind = draw(st.sampled_from(["linear", "activation", "layer_norm", "affine", "clip", "gru", "lstm", "cfc", "history"]))
-        out, bits = draw(st.integers(1, 6)), draw(st.sampled_from([8, 32]))
+        out, bits = draw(st.integers(1, 6)), draw(st.sampled_from([2, 3, 4, 8, 32]))
         if kind == "linear":
             layers.append(Linear(name(), width, out, bias=draw(st.booleans()), weight_bits=bits))
             width = out

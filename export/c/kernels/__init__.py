@@ -11,6 +11,8 @@ from .int8_vector import Int8Vector
 from .integer_layer import IntegerLayer
 from .kernel import Kernel, choose
 from .layer import DenseLayer
+from .narrow_rows import NarrowRows
+from .narrow_scalar import NarrowScalar
 from .scalar import Scalar
 from .scalar_int8 import ScalarInt8
 from .straight import Straight
@@ -21,6 +23,7 @@ KERNELS: tuple[Kernel[DenseLayer], ...] = (
     Constant(),
     Scalar(),
     ScalarInt8(),
+    NarrowScalar(),
     Vector(),
     Block(),
     Csr(),
@@ -28,7 +31,7 @@ KERNELS: tuple[Kernel[DenseLayer], ...] = (
     StraightBlock(),
 )
 """In order of preference among equals. A new kernel is a line here."""
-INTEGER_KERNELS: tuple[Kernel[IntegerLayer], ...] = (Int8Bytes(), Int8Pairs(), Int8Vector())
+INTEGER_KERNELS: tuple[Kernel[IntegerLayer], ...] = (Int8Bytes(), Int8Pairs(), Int8Vector(), NarrowRows())
 """The same for integer layers."""
 
 __all__ = ["INTEGER_KERNELS", "KERNELS", "Choice", "DenseLayer", "Kernel", "choose"]

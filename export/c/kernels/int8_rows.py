@@ -33,7 +33,7 @@ class Int8Pairs:
     def print(self, layer: IntegerLayer, scope: Scope) -> list[str]:
         packed = np.concatenate([pairs(layer.weight[start : start + 4]) for start in range(0, layer.rows, 4)])
         count = -(-layer.columns // 2)
-        return _chunks(layer, scope, packed, f"{scope.call('sums_pairs')}(w, x, {count}", -(-layer.rows // 2) * 2)
+        return chunks(layer, scope, packed, f"{scope.call('sums_pairs')}(w, x, {count}", -(-layer.rows // 2) * 2)
 
 
 class Int8Bytes:
@@ -54,7 +54,7 @@ class Int8Bytes:
         weight = np.zeros((padded, layer.columns), np.int16)
         weight[: layer.rows] = layer.weight
         packed = (weight.reshape(-1, 4, layer.columns).transpose(0, 2, 1) + 128).astype(np.uint8).reshape(-1)
-        return _chunks(layer, scope, packed, f"{scope.call('sums_bytes')}(w, x, {layer.columns}", padded)
+        return chunks(layer, scope, packed, f"{scope.call('sums_bytes')}(w, x, {layer.columns}", padded)
 
 
 def pairs(rows: np.ndarray) -> np.ndarray:
@@ -67,17 +67,22 @@ def pairs(rows: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(words).astype(np.uint8).reshape(-1)
 
 
-def _chunks(layer: IntegerLayer, scope: Scope, packed: np.ndarray, call: str, padded: int) -> list[str]:
+def chunks(layer: IntegerLayer, scope: Scope, packed: np.ndarray, call: str, padded: int) -> list[str]:
+    """C statements: ``call`` and its last two arguments, rows and sums, for CHUNK rows at a time, and what follows the sums.
+
+    ``call`` reads the table ``packed`` at ``w``, and returns where the next rows begin; it may write ``padded`` sums in all.
+    """
+    kind = f"{packed.dtype.name}_t"
     weight = scope.table(layer.name, packed, f"{layer.rows} x {layer.columns}, as the function of the sums wants them")
     if layer.rows <= CHUNK:
         return [
-            f"const uint8_t *const w = {weight};",
+            f"const {kind} *const w = {weight};",
             f"uint32_t sum[{padded}];",
             f"(void){call}, {layer.rows}, sum);",
             *finish(layer, scope, "0", str(layer.rows)),
         ]
     return [
-        f"const uint8_t *w = {weight};",
+        f"const {kind} *w = {weight};",
         f"uint32_t sum[{CHUNK}];",
         "POLICY_ROLLED",
         f"for (int o = 0; o < {layer.rows}; o += {CHUNK}) {{",

@@ -27,6 +27,9 @@ class Layer(Protocol):
     @property
     def live(self) -> int: ...
 
+    @property
+    def bits(self) -> int: ...
+
 
 LayerT = TypeVar("LayerT", bound=Layer)
 _AnyLayer = TypeVar("_AnyLayer", bound=Layer, contravariant=True)
@@ -49,10 +52,18 @@ class Kernel(Protocol[_AnyLayer]):
 
 
 def choose(layer: LayerT, machine: Machine, kernels: Sequence[Kernel[LayerT]]) -> tuple[Kernel[LayerT], Choice]:
-    """The cheapest kernel for ``layer``; of equally cheap ones, the first in the table."""
+    """The cheapest kernel for ``layer``; of equally cheap ones, the first in the table.
+
+    Weights of fewer than 8 bits are there to save flash: without vector registers, only the kernels that take the least of it
+    are looked at. With them, memory is plenty, and they are stored as int8.
+    """
     if not layer.live:  # nothing is multiplied: the constant kernel alone needs no table of weights
         kernels = [kernel for kernel in kernels if kernel.name == "constant"] or kernels
     able = [(kernel, cost) for kernel in kernels if (cost := kernel.cost(layer, machine)) is not None]
-    chosen, _ = min(able, key=lambda entry: entry[1])
+    smallest = able
+    if layer.bits < 8 and not machine.vectors:
+        taken = [kernel.table_bytes(layer, machine) for kernel, _ in able]
+        smallest = [entry for entry, size in zip(able, taken, strict=True) if size == min(taken)]
+    chosen, _ = min(smallest, key=lambda entry: entry[1])
     costs = {kernel.name: cost for kernel, cost in able}
     return chosen, Choice(layer.name, (layer.rows, layer.columns), layer.live, chosen.name, costs)

@@ -2,18 +2,6 @@
    with u = w + 128 and without a sign. As a pair of halves the word is 256 w[r+1] + u[r], so that one load and one extraction
    feed two SMLAD, each of two products: the first gives A = sum x (256 w[r+1] + u[r]), the second B = sum x w[r+1], and row r
    is A - 256 B - 128 sum x, modulo 2^32. Elsewhere plain C gives the same numbers. */
-#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
-#error "the weights are packed for a little-endian processor"
-#endif
-#if defined(__GNUC__)
-typedef uint32_t __attribute__((may_alias)) policy_word;
-#define policy_load_word(p) (*(const policy_word *)(const void *)(p))
-#else
-static inline uint32_t policy_load_word(const void *p) {
-  const unsigned char *b = (const unsigned char *)p;
-  return (uint32_t)b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
-}
-#endif
 #if defined(__GNUC__) && defined(__ARM_FEATURE_DSP) && !defined(__aarch64__)
 #define POLICY_PAIR(u)                                                                                               \
   __asm__("ldr %[v], [%[in], %[at]]\n\tldr %[a], [%[w], %[at_a]]\n\tldr %[b], [%[w], %[at_b]]\n\t"                   \
@@ -23,7 +11,6 @@ static inline uint32_t policy_load_word(const void *p) {
           : [in] "r"(in), [w] "r"(w), [at] "i"(4 * (u)), [at_a] "i"(8 * (u)), [at_b] "i"(8 * (u) + 4)                \
           : "memory")
 #define policy_odd(w) ((uint32_t)__builtin_arm_sxtb16((int32_t)((w) >> 8 | (w) << 24)))
-#define policy_smlad(x, y, sum) ((uint32_t)__builtin_arm_smlad((int32_t)(x), (int32_t)(y), (int32_t)(sum)))
 #else
 #define POLICY_PAIR(u)                                                                             \
   (v = policy_load_word(in + 2 * (u)), a = policy_load_word(w + 8 * (u)), b = policy_load_word(w + 8 * (u) + 4), \
@@ -33,16 +20,11 @@ static inline uint32_t policy_load_word(const void *p) {
 static inline uint32_t policy_odd(uint32_t w) {
   return ((uint32_t)(int32_t)(int8_t)(w >> 8) & 0xffffu) | (uint32_t)(int32_t)(int8_t)(w >> 24) << 16;
 }
-static inline uint32_t policy_smlad(uint32_t x, uint32_t y, uint32_t sum) {
-  return sum + (uint32_t)((int16_t)x * (int16_t)y) + (uint32_t)((int16_t)(x >> 16) * (int16_t)(y >> 16));
-}
 #endif
 /* sum[rows] of pairs of inputs; returns the weights of the next row. */
 POLICY_APART static const uint8_t *policy_sums_pairs(const uint8_t *w, const int16_t *x, int pairs, int rows, uint32_t *sum) {
-  uint32_t all = 0, v, a, b;
-  POLICY_ROLLED
-  for (int i = 0; i < pairs; ++i) all = policy_smlad(policy_load_word(x + 2 * i), 0x00010001u, all);
-  all = 0u - 128u * all;
+  const uint32_t all = 0u - 128u * policy_sum_of_pairs(x, pairs);
+  uint32_t v, a, b;
   for (; rows > 2; rows -= 4, sum += 4) {
     uint32_t s0 = all, s1 = 0, s2 = all, s3 = 0;
     const int16_t *in = x;
