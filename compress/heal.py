@@ -14,7 +14,7 @@ from ..policy import Policy
 from ..policy.layers import LAYERS
 from ..policy.scene import scene_of
 from .imitation import Imitation
-from .matrices import Masks, nonzero_masks
+from .matrices import Masks, pruned_masks
 from .passes import STRICT, Context, Pass, PassResult, Promise
 from .requirements import environment
 
@@ -81,7 +81,7 @@ def keeper(masks: Mapping[str, np.ndarray]) -> Callable[[Any], None]:
 
 
 def _run(policy: Policy, config: Heal, context: Context) -> PassResult:
-    healed = imitate(policy, context, config, nonzero_masks(policy.layers, policy.weights), context.seed)
+    healed = imitate(policy, context, config, pruned_masks(policy), context.seed)
     if not config.episodes or context.env is None:
         return PassResult(healed, {})
     before, after = mean_returns((policy, healed), context.env, config.episodes)
@@ -106,7 +106,7 @@ def mean_returns(policies: Sequence[Policy], env: str, episodes: int) -> list[fl
 
 
 def _lost_zeros(before: Policy, result: PassResult, _: Heal) -> str:
-    for name, mask in nonzero_masks(before.layers, before.weights).items():
+    for name, mask in pruned_masks(before).items():
         if filled := int(np.count_nonzero(result.policy.weights[name][~mask])):
             return f"{filled} pruned weights of {name} filled again"
         fresh = int((result.policy.weights[name][mask] == 0).sum())

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ..policy.layers import GRU, LSTM, Layers, Linear, Weights
+from ..policy import Policy
+from ..policy.layers import GRU, LSTM, Layers, Linear, Weights, matrix_bits
 
 Masks = dict[str, np.ndarray]
 """Matrix name -> bool [out, in], True where the entry may be other than zero."""
@@ -33,6 +34,22 @@ def dense(weights: Mapping[str, np.ndarray], name: str) -> np.ndarray:
 def nonzero_masks(layers: Layers, weights: Weights) -> Masks:
     """Where each matrix is not zero."""
     return {name: weights[name] != 0 for name in matrices(layers)}
+
+
+def pruned_masks(policy: Policy) -> Masks:
+    """Where each matrix may be other than zero: where it is not zero now, except that rounding to a grid prunes nothing.
+
+    On a grid of fewer than 8 bits many small weights are 0, which training must be free to move. So a mask leaves such a matrix
+    open, unless the ``quantize`` pass recorded that it had zeros before.
+    """
+    records = [record for record in policy.contract.provenance.passes if record.name == "quantize"]
+    sparse = records[-1].changed.get("zeros", {}) if records else {}
+    masks = nonzero_masks(policy.layers, policy.weights)
+    for layer in policy.layers:
+        for name, bits in matrix_bits(layer).items():
+            if bits < 8 and not sparse.get(name):
+                masks[name] = np.ones_like(masks[name])
+    return masks
 
 
 def zeros(masks: Mapping[str, np.ndarray]) -> int:

@@ -104,6 +104,9 @@ def _run(policy: Policy, config: Quantize, context: Context) -> PassResult:
         },
         "weight_error": {name: relative_error(policy.weights[name], dense(weights, name)) for name in matrices(policy.layers)},
     }
+    zeros = {name: int((policy.weights[name] == 0).sum()) for name in matrices(policy.layers)}
+    if any(zeros.values()):
+        changed["zeros"] = zeros  # what pruning took out: on a coarse grid it looks like rounding
     if set(bits.values()) != {8}:
         changed["weight_bits"] = bits
     return PassResult(policy.replace(layers=tuple(layers), weights=weights, golden=None), changed, _suffix(bits))

@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pilotfish.compress import Context, apply
-from pilotfish.compress.matrices import dense
+from pilotfish.compress.heal import HEAL, Heal
+from pilotfish.compress.matrices import dense, pruned_masks
+from pilotfish.compress.prune import PRUNE, Prune
 from pilotfish.compress.quantize import QUANTIZE, Quantize
 from pilotfish.compress.recipe import parse_recipe
 from pilotfish.compress.weight_grids import quantized_rows
@@ -77,3 +79,21 @@ def test_a_recipe_names_bits_and_unknown_layers_are_refused(make):
     assert apply(policy, QUANTIZE, config, Context(policy)).layers[1].weight_bits == 3
     with pytest.raises(BadInput, match="Did you mean 'fc0'"):
         apply(policy, QUANTIZE, Quantize(weight_bits={"fc00": 3}), Context(policy))
+
+
+def test_rounding_to_zero_is_no_pruning_and_pruning_stays(make):
+    """Healing may move what a coarse grid rounded to 0, and never what a pass took out."""
+    policy = make((5, 24, 24, 3))
+    coarse = apply(policy, QUANTIZE, Quantize(weight_bits=2), Context(policy))
+    assert (coarse.weights["fc1.weight"] == 0).any()
+    assert all(mask.all() for mask in pruned_masks(coarse).values())
+    sparse = apply(policy, PRUNE, Prune(sparsity=0.5, schedule="one-shot"), Context(policy))
+    for bits in (2, 8):
+        small = apply(sparse, QUANTIZE, Quantize(weight_bits=bits), Context(policy))
+        assert small.contract.provenance.passes[-1].changed["zeros"]["fc1.weight"] == 288
+        for name, mask in pruned_masks(small).items():
+            assert not mask[sparse.weights[name] == 0].any()
+    settings = Heal(steps=200, iterations=1, epochs=5, without_environment=True, episodes=0)
+    healed = apply(coarse, HEAL, settings, Context(policy))
+    before, after = coarse.weights["fc1.weight"], healed.weights["fc1.weight"]
+    assert (after[before == 0] != 0).any()
