@@ -93,7 +93,7 @@ def test_rounding_to_zero_is_no_pruning_and_pruning_stays(make):
         assert small.contract.provenance.passes[-1].changed["zeros"]["fc1.weight"] == 288
         for name, mask in pruned_masks(small).items():
             assert not mask[sparse.weights[name] == 0].any()
-    settings = Heal(steps=200, iterations=1, epochs=5, without_environment=True, episodes=0)
+    settings = Heal(steps=200, iterations=1, batch_size=32, learning_rate=0.03, without_environment=True, episodes=0)
     healed = apply(coarse, HEAL, settings, Context(policy))
     before, after = coarse.weights["fc1.weight"], healed.weights["fc1.weight"]
     assert (after[before == 0] != 0).any()
