@@ -8,13 +8,16 @@ from .distill import DISTILL, Distill
 from .factorize import FACTORIZE, Factorize
 from .fold import FOLD, Fold
 from .heal import HEAL, Heal
+from .lowrank_training import LOWRANK, LowRank
 from .passes import Pass
 from .prune import PRUNE, Prune
 from .quantize import QUANTIZE, Quantize
 from .shrink import SHRINK, Shrink
 from .trim import TRIM, Trim
 
-PassConfig = Prune | Trim | Shrink | Factorize | Fold | Quantize | Distill | Heal
+PassConfig = Prune | Trim | Shrink | Factorize | Fold | LowRank | Quantize | Distill | Heal
 """Any pass's settings."""
-PASSES: dict[str, Pass[Any]] = {step.name: step for step in (PRUNE, TRIM, SHRINK, FACTORIZE, FOLD, QUANTIZE, DISTILL, HEAL)}
+PASSES: dict[str, Pass[Any]] = {
+    step.name: step for step in (PRUNE, TRIM, SHRINK, FACTORIZE, FOLD, LOWRANK, QUANTIZE, DISTILL, HEAL)
+}
 """By the name that a recipe uses."""

@@ -1,0 +1,143 @@
+"""lowrank: linear layers are trained on a low-rank manifold whose rank follows a tolerance, and come out as two thin ones."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from ..errors import BadInput, require
+from ..policy import Policy
+from ..policy.layers import Linear
+from ..targets.profile import near
+from .factorize import split
+from .heal import JUDGED_EPISODES
+from .imitation import Imitation
+from .lowrank import decompose, largest_useful_rank
+from .matrices import nonzero_masks
+from .passes import STRICT, Context, Pass, PassResult, Promise, Requirement
+from .requirements import environment, float_weights, linear_layers
+
+NARROW = 16
+"""Layers with fewer inputs or outputs are left alone unless they are named: their ranks have little to give."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class LowRank(Imitation):
+    """Dynamic low-rank training (Schotthöfer et al. 2022, arXiv 2205.13571), as distillation from the recipe's original policy.
+
+    ``factorize`` cuts ranks and leaves the rest to healing; here every step of the training is taken on the manifold of low
+    rank, whose bases turn towards what the loss wants and whose rank is what the tolerance leaves over.
+    """
+
+    theta: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share of a matrix's norm that a truncation may leave out: 0 keeps every rank that the bounds allow."""
+    rank: int | None = Field(default=None, ge=1)
+    """Largest rank of every layer; where it is not smaller than what makes the layer smaller, that is the largest."""
+    layers: tuple[str, ...] = ()
+    """Names of the linear layers; empty: all with at least 16 inputs and outputs."""
+    every: Annotated[int, Field(ge=1, le=10_000)] = 4
+    """Gradient steps per step of the integrator, which costs two QR decompositions and a small SVD per layer."""
+    kind: Literal["lowrank"] = "lowrank"
+
+
+def _run(policy: Policy, config: LowRank, context: Context) -> PassResult:
+    require("torch", "train")
+    from ..train.config import DistillConfig
+    from ..train.distill import distill
+    from ..train.low_rank import Integrator, LowRankPupil
+
+    chosen = _largest(policy, config)
+    integrator = Integrator({f"{name}.weight": rank for name, rank in chosen.items()}, config.theta, config.every)
+    settings = DistillConfig(
+        steps=config.steps,
+        iterations=config.iterations,
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        learning_rate=config.learning_rate,
+        teacher_share=config.teacher_share,
+        restart_share=config.restart_share,
+        eval_episodes=1 if config.iterations == 1 else JUDGED_EPISODES,
+        seed=context.seed,
+    )
+    trained = distill(
+        context.teacher,
+        policy,
+        settings,
+        device=context.device,
+        progress=context.progress,
+        make_pupil=partial(LowRankPupil, integrator=integrator),
+        masks={name: mask for name, mask in nonzero_masks(policy.layers, policy.weights).items() if not mask.all()},
+        env=context.env,
+    )
+    halves: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+    for index, layer in enumerate(trained.layers):
+        if isinstance(layer, Linear) and layer.name in chosen:
+            factors = decompose(trained.weights[f"{layer.name}.weight"])
+            tail = np.sqrt(np.append(np.cumsum(factors.energy[::-1])[::-1], 0.0))
+            needed = int(np.argmax(tail <= max(config.theta, 1e-6) * tail[0]))
+            halves[index] = factors.cut(max(1, min(needed, chosen[layer.name])))
+    ranks = {trained.layers[index].name: len(right) for index, (_, right) in halves.items()}  # type: ignore[union-attr]
+    first = {name.removesuffix(".weight"): rank for name, rank in (integrator.ranks[0] if integrator.ranks else {}).items()}
+    return PassResult(split(trained, halves), {"ranks": ranks, "first_ranks": first}, "dlr")
+
+
+def _largest(policy: Policy, config: LowRank) -> dict[str, int]:
+    """Name of each layer to train -> its largest rank. Raises BadInput for a name that is no linear layer's."""
+    linear = {layer.name: layer for layer in policy.layers if isinstance(layer, Linear)}
+    where = f"pass 'lowrank' on {policy.name}"
+    for name in config.layers:
+        if name not in linear:
+            raise BadInput(where, expected="names of linear layers", found=repr(name), repair=near(name, list(linear)))
+    names = config.layers or [name for name, layer in linear.items() if min(layer.in_size, layer.out_size) >= NARROW]
+    bounds = {name: largest_useful_rank(linear[name]) for name in names}
+    if not bounds or min(bounds.values()) < 1:
+        raise BadInput(
+            where,
+            expected="layers that a low rank makes smaller",
+            found=f"{', '.join(name for name, bound in bounds.items() if bound < 1) or 'none with 16 inputs and outputs'}",
+            repair="Name wide layers in `layers`",
+        )
+    return {name: min(bound, config.rank or bound) for name, bound in bounds.items()}
+
+
+def _fits(policy: Policy, config: LowRank, _: Context) -> None:
+    masks = nonzero_masks(policy.layers, policy.weights)
+    for name in _largest(policy, config):
+        if not masks[f"{name}.weight"].all():
+            raise BadInput(
+                f"pass 'lowrank' on {policy.name}",
+                expected=f"no zeros in {name}: a low rank would fill them",
+                found=f"{int((~masks[f'{name}.weight']).sum())}",
+                repair="Put 'prune' behind 'lowrank', or name other layers",
+            )
+
+
+def _beyond(before: Policy, result: PassResult, config: LowRank) -> str:
+    largest = _largest(before, config)
+    over = [f"{name} {rank} > {largest[name]}" for name, rank in result.changed["ranks"].items() if rank > largest[name]]
+    return ", ".join(over)
+
+
+def _smaller(before: Policy, result: PassResult, _: LowRank) -> str:
+    return "" if result.policy.parameters < before.parameters else f"{result.policy.parameters} parameters"
+
+
+LOWRANK = Pass(
+    "lowrank",
+    LowRank,
+    _run,
+    requires=(
+        linear_layers,
+        float_weights,
+        Requirement("the layers can be made smaller and are not pruned", _fits),
+        environment,
+    ),
+    ensures=(
+        Promise("no rank is beyond its bound", _beyond),
+        Promise("the policy is smaller than it was", _smaller),
+    ),
+)
