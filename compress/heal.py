@@ -38,7 +38,7 @@ class Heal(Imitation):
 
 
 def imitate(student: Policy, context: Context, settings: Imitation, masks: Masks, seed: int) -> Policy:
-    """Distill ``context.teacher`` into ``student``; entries outside ``masks`` are zero after every gradient step."""
+    """Distill ``context.teacher`` into ``student``; entries outside ``masks`` stay zero."""
     from ..train.config import DistillConfig
     from ..train.distill import distill
 
@@ -59,7 +59,7 @@ def imitate(student: Policy, context: Context, settings: Imitation, masks: Masks
         config,
         device=context.device,
         progress=context.progress,
-        after_step=keeper(masks),
+        masks=masks,
         env=context.env,
     )
 

@@ -37,6 +37,10 @@ class Actor:
         """Bundle tensors."""
         return self.network.to_weights()
 
+    def load(self, weights: Weights) -> None:
+        """The inverse of :meth:`weights`."""
+        self.network.load_weights(weights)
+
 
 class PlainActor:
     """The same for linear layers with one kind of activation between them, by hand."""
@@ -49,10 +53,7 @@ class PlainActor:
         sizes = (linear[0].in_size, *(layer.out_size for layer in linear))
         self.stack = Stack(1, sizes, functions[0] if functions else "relu", device, crew)
         self.flat, self.names = self.stack.flat, [layer.name for layer in linear]
-        first = initialize(Network(layers), generator, out_gain).to_weights()
-        for name, values in zip(self.names, self.flat.values, strict=True):
-            values[0, :-1] = torch.from_numpy(first[f"{name}.weight"]).T
-            values[0, -1] = torch.from_numpy(first[f"{name}.bias"])
+        self.load(initialize(Network(layers), generator, out_gain).to_weights())
 
     def forward(self, x: Tensor) -> Tensor:
         """y, remembering what :meth:`backward` needs; the next call for as many rows overwrites it."""
@@ -70,14 +71,30 @@ class PlainActor:
             weights[f"{name}.bias"] = values[0, -1].cpu().numpy().copy()
         return weights
 
+    def load(self, weights: Weights) -> None:
+        """The inverse of :meth:`weights`."""
+        for name, values in zip(self.names, self.flat.values, strict=True):
+            values[0, :-1] = torch.from_numpy(weights[f"{name}.weight"]).T
+            values[0, -1] = torch.from_numpy(weights[f"{name}.bias"])
+
+
+def is_plain(layers: Layers) -> bool:
+    """A chain of float32 linear layers with biases, the same one of :data:`~pilotfish.train.stacked.STACKABLE` between all."""
+    linear, between = layers[::2], layers[1::2]
+    functions = {layer.function if isinstance(layer, Activation) else "" for layer in between}
+    return (
+        len(linear) == len(between) + 1
+        and all(isinstance(layer, Linear) and layer.bias and layer.weight_bits == 32 for layer in linear)
+        and len(functions) < 2
+        and functions <= set(STACKABLE)
+    )
+
 
 def make_actor(
     layers: Layers, generator: torch.Generator, device: torch.device, out_gain: float = 0.01, crew: Crew | None = None
 ) -> Actor | PlainActor:
-    """By hand if every layer is linear or one of the activations of :data:`~pilotfish.train.stacked.STACKABLE`.
-
-    A ``crew`` may share the work on wide layers.
-    """
-    plain = all(isinstance(layer, Linear) or (isinstance(layer, Activation) and layer.function in STACKABLE) for layer in layers)
+    """By hand where the layers are plain; a ``crew`` may share the work on wide ones."""
     with torch.random.fork_rng(devices=[]):
-        return PlainActor(layers, generator, device, out_gain, crew) if plain else Actor(layers, generator, device, out_gain)
+        if is_plain(layers):
+            return PlainActor(layers, generator, device, out_gain, crew)
+        return Actor(layers, generator, device, out_gain)

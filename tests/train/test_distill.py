@@ -15,8 +15,9 @@ from pilotfish.policy.network import Network
 from pilotfish.train import DistillConfig, network_layers
 from pilotfish.train.actor import initialize
 from pilotfish.train.demonstrations import Collector
-from pilotfish.train.distill import distill, imitation_loss
+from pilotfish.train.distill import distill
 from pilotfish.train.evaluation import ClosedLoop
+from pilotfish.train.imitation_loss import imitation_gradient, imitation_loss
 
 SHORT = DistillConfig(steps=6_000, iterations=4, n_envs=8, epochs=10, batch_size=128, eval_episodes=2)
 
@@ -72,14 +73,9 @@ def test_masks_and_int8_grids_hold() -> None:
     teacher = _teacher("InvertedPendulum-v5")
     layers = (Linear("a", 4, 8, weight_bits=8), Activation("tanh"), Linear("out", 8, 1))
     student = _student(teacher, layers)
-    mask = torch.ones(1, 8)
-    mask[0, ::2] = 0
-
-    def keep(network: Network) -> None:
-        with torch.no_grad():
-            network.out__weight.mul_(mask)
-
-    taught = distill(teacher, student, SHORT, device="cpu", progress=False, after_step=keep)
+    mask = np.ones((1, 8), bool)
+    mask[0, ::2] = False
+    taught = distill(teacher, student, SHORT, device="cpu", progress=False, masks={"out.weight": mask})
     assert np.count_nonzero(taught.weights["out.weight"][0, ::2]) == 0
     assert np.count_nonzero(taught.weights["out.weight"][0, 1::2]) == 4
     assert taught.weights["a.weight"].dtype == np.int8 and taught.weights["a.weight_scale"].shape == (8,)
@@ -124,6 +120,32 @@ def test_without_an_environment_it_says_so() -> None:
     taught = distill(homeless, student, dataclasses.replace(SHORT, steps=1_000), device="cpu", progress=False)
     assert "random observations" in taught.contract.provenance.notes[-1]
     assert taught.golden is not None and taught.golden.source == "random observations"
+
+
+@pytest.mark.parametrize("layers", [network_layers(4, (6, 5), "relu", False, 1), network_layers(4, (6, 5), "elu", False, 1)])
+def test_masked_weights_are_zero_however_the_student_learns(layers) -> None:
+    teacher = _teacher("InvertedPendulum-v5")
+    masks = {"hidden0.weight": np.arange(24).reshape(6, 4) % 3 > 0, "hidden1.weight": np.arange(30).reshape(5, 6) % 4 > 0}
+    config = dataclasses.replace(SHORT, steps=400, iterations=2, epochs=2)
+    taught = distill(teacher, _student(teacher, layers), config, device="cpu", progress=False, masks=masks)
+    for name, mask in masks.items():
+        np.testing.assert_array_equal(taught.weights[name] != 0, mask)
+    assert (taught.weights["out.weight"] != 0).all()
+
+
+@pytest.mark.parametrize("squash", ["none", "tanh"])
+@pytest.mark.parametrize("bounded", [True, False])
+def test_the_gradient_by_hand_is_the_one_of_the_loss(squash: str, bounded: bool) -> None:
+    limits = {"low": (-1.0, -0.5), "high": (1.0, 0.25)} if bounded else {}
+    action = Action(kind="continuous", size=2, squash=squash, scale=(0.8, 2.0), offset=(0.1, -0.2), **limits)
+    generator = torch.Generator().manual_seed(0)
+    y, answer = torch.randn(50, 2, generator=generator), torch.randn(50, 2, generator=generator)
+    leaf, unit = y.clone().requires_grad_(), torch.tensor([0.7, 1.3])
+    wanted = imitation_loss(action, leaf, answer, unit)
+    wanted.backward()
+    loss, dy = imitation_gradient(action, y, answer, unit)
+    torch.testing.assert_close(loss, wanted.detach())
+    torch.testing.assert_close(dy, leaf.grad)
 
 
 def test_the_clip_lets_gradients_through_only_where_the_action_differs() -> None:
