@@ -67,6 +67,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=320, help="environment steps per round (a multiple of 16)")
     parser.add_argument("--returns", type=int, default=0, metavar="STEPS", help="whole trainings of so many steps")
     parser.add_argument("--seeds", type=int, default=3, help="trainings per contestant with --returns")
+    parser.add_argument("--first-seed", type=int, default=0, help="of the trainings with --returns")
     parser.add_argument("--worker", default="", help=argparse.SUPPRESS)
     parser.add_argument("--settings", default="{}", help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -128,7 +129,7 @@ def _speed(options: argparse.Namespace, contestants: dict[str, tuple[str, dict[s
 
 
 def _returns(options: argparse.Namespace, contestants: dict[str, tuple[str, dict[str, Any]]]) -> None:
-    for seed in range(options.seeds):
+    for seed in range(options.first_seed, options.first_seed + options.seeds):
         for name, (python, settings) in contestants.items():
             worker = _Worker(name, python, settings | {"seed": seed, "total": options.returns})
             trained = worker.ask(train=options.returns)
