@@ -2,7 +2,8 @@
 
 The convention every back-end relies on: opset 17, batch 1, static shapes, no side file. Inputs ``obs``
 [1, n] and ``state_in_NAME`` [1, size]; outputs ``action`` ([1, m] float32, or [1, 1] int64 if discrete)
-and ``state_out_NAME``. Weights of 2, 3 and 4 bits are int8 tensors that use a part of their range (this opset has no int4).
+and ``state_out_NAME``. Weights of 2, 3 and 4 bits are int8 tensors that use a part of their range (this opset has no
+int4), and a hashed layer's weight is written out in full: neither file is smaller for it.
 Recurrent cells are written out as Gemm, Sigmoid, Tanh and friends, because that
 one form is understood by every back-end. Biases stay float32 (TensorRT refuses int32 bias dequantizers).
 """
@@ -15,7 +16,23 @@ import numpy as np
 
 from ..errors import require
 from ..policy.bundle import Policy
-from ..policy.layers import CFC_HEADS, GRU, LSTM, Activation, Affine, CfC, Clip, History, Layer, LayerNorm, Linear, Quantize
+from ..policy.hashed import places
+from ..policy.layers import (
+    CFC_HEADS,
+    GRU,
+    LSTM,
+    Activation,
+    Affine,
+    CfC,
+    Clip,
+    HashedLinear,
+    History,
+    Layer,
+    LayerNorm,
+    Linear,
+    Quantize,
+    TiedLinear,
+)
 from ..policy.reference import GELU_SLOPE
 
 if TYPE_CHECKING:
@@ -154,6 +171,15 @@ class _Graph:
         match layer:
             case Linear():
                 return self.gemm(layer, x, "weight", "bias" if layer.bias else None, name)
+            case HashedLinear():
+                # No operator regenerates the map, so the graph holds the weight itself; the C back-end finds the store again.
+                entry, sign = places(layer.out_size, layer.in_size, layer.size, layer.chunk, layer.seed)
+                weight = self.constant(f"{layer.name}.weight", self.policy.weights[f"{layer.name}.store"][entry] * sign)
+                return self._linear(name, layer, x, weight)
+            case TiedLinear():
+                return self._linear(
+                    name, layer, x, self.constant(f"{layer.like}.weight", self.policy.weights[f"{layer.like}.weight"])
+                )
             case Activation():
                 return self._activation(name, layer, x)
             case LayerNorm():
@@ -186,6 +212,10 @@ class _Graph:
             case History():
                 return self._history(name, layer, x)
         raise ValueError(f"no layer {layer!r}")
+
+    def _linear(self, name: str, layer: HashedLinear | TiedLinear, x: str, weight: str) -> str:
+        bias = [self.constant(f"{layer.name}.bias", self.policy.weights[f"{layer.name}.bias"])] if layer.bias else []
+        return self.node("Gemm", [x, weight, *bias], name, transB=1)
 
     def _activation(self, name: str, layer: Activation, x: str) -> str:
         if layer.function in _SIMPLE:

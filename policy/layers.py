@@ -46,6 +46,53 @@ class Linear:
 
 
 @dataclass(frozen=True, config=STRICT)
+class HashedLinear:
+    """y = x W^T + b, where W [out, in] shows a small store over and over: :mod:`pilotfish.policy.hashed` says which entry, and
+    with which sign. Tensors: store [size], bias [out] if ``bias``.
+    """
+
+    name: Name
+    """Prefix of its tensors."""
+    in_size: Size
+    """Inputs."""
+    out_size: Size
+    """Outputs."""
+    size: Size
+    """Numbers in the store: a multiple of ``chunk``."""
+    chunk: Annotated[int, Field(ge=1, le=1024)] = 8
+    """Neighbouring weights of a row that lie side by side in the store, too."""
+    seed: Annotated[int, Field(ge=0, le=0xFFFFFFFF)] = 0
+    """Which of all maps."""
+    bias: bool = True
+    """False: no bias tensor."""
+    kind: Literal["hashed_linear"] = "hashed_linear"
+
+    def __post_init__(self) -> None:
+        if self.size % self.chunk:
+            found = f"{self.size} of chunks of {self.chunk}"
+            raise BadInput(f"hashed layer {self.name}", expected="a store of whole chunks", found=found)
+
+
+@dataclass(frozen=True, config=STRICT)
+class TiedLinear:
+    """y = x W^T + b with the weight of another linear layer of the same shape. Tensors: LIKE.weight [out, in], bias [out] if
+    ``bias``.
+    """
+
+    name: Name
+    """Prefix of its own tensors."""
+    like: Name
+    """The layer whose weight it is, too: a float32 one."""
+    in_size: Size
+    """Inputs."""
+    out_size: Size
+    """Outputs."""
+    bias: bool = True
+    """False: no bias tensor."""
+    kind: Literal["tied_linear"] = "tied_linear"
+
+
+@dataclass(frozen=True, config=STRICT)
 class Activation:
     """Elementwise function; no tensors."""
 
@@ -199,7 +246,8 @@ class History:
 
 
 Layer = Annotated[
-    Linear | Activation | LayerNorm | Affine | Clip | Quantize | GRU | LSTM | CfC | History, Field(discriminator="kind")
+    Linear | HashedLinear | TiedLinear | Activation | LayerNorm | Affine | Clip | Quantize | GRU | LSTM | CfC | History,
+    Field(discriminator="kind"),
 ]
 CFC_HEADS = ("ff1", "ff2", "time_a", "time_b")
 """Linear layers of a CfC that read the backbone's output."""
@@ -236,6 +284,13 @@ def tensor_shapes(layer: Layer) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
         matrix(f"{layer.name}.weight", layer.out_size, layer.in_size, layer.weight_bits)
         if layer.bias:
             shapes[f"{layer.name}.bias"] = ((layer.out_size,), f32)
+    elif isinstance(layer, HashedLinear | TiedLinear):
+        if isinstance(layer, HashedLinear):
+            shapes[f"{layer.name}.store"] = ((layer.size,), f32)
+        else:
+            matrix(f"{layer.like}.weight", layer.out_size, layer.in_size, 32)
+        if layer.bias:
+            shapes[f"{layer.name}.bias"] = ((layer.out_size,), f32)
     elif isinstance(layer, LayerNorm):
         shapes |= {f"{layer.name}.{tensor}": ((layer.size,), f32) for tensor in ("weight", "bias")}
     elif isinstance(layer, Affine):
@@ -270,7 +325,7 @@ def state_of(layers: Layers) -> tuple[StateTensor, ...]:
 
 def widths(layer: Layer) -> tuple[int | None, int | None]:
     """(inputs, outputs) of a layer; None where it takes any width."""
-    if isinstance(layer, Linear):
+    if isinstance(layer, Linear | HashedLinear | TiedLinear):
         return layer.in_size, layer.out_size
     if isinstance(layer, LayerNorm | Affine):
         return layer.size, layer.size
@@ -297,7 +352,9 @@ def check_network(where: object, layers: Layers, weights: Mapping[str, np.ndarra
             if layer.name in names:
                 raise BadInput(where, expected="one layer per name", found=f"the name {layer.name!r} twice")
             names.add(layer.name)
-        wanted |= tensor_shapes(layer)
+        for name, need in tensor_shapes(layer).items():
+            if wanted.setdefault(name, need) != need:  # a tied layer and the one whose weight it uses
+                raise BadInput(where, expected=f"one shape and type of {name}", found=f"{wanted[name]} and {need}")
         bits |= matrix_bits(layer)
     if width != out_size:
         raise BadInput(where, expected=f"{out_size} network outputs, as the action says", found=f"{width}")

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from .bundle import Policy
 from .contract import Action, Observation
+from .hashed import places
 from .layers import (
     GRU,
     LSTM,
@@ -16,12 +17,14 @@ from .layers import (
     Affine,
     CfC,
     Clip,
+    HashedLinear,
     History,
     Layer,
     LayerNorm,
     Layers,
     Linear,
     Quantize,
+    TiedLinear,
     Weights,
     matrix_bits,
     state_of,
@@ -77,6 +80,7 @@ class Network(nn.Module):
         super().__init__()
         self.layers = layers
         self._int8: set[str] = set()
+        self._maps: dict[HashedLinear, tuple[Tensor, Tensor]] = {}
         self._narrow: dict[str, int] = {}
         for layer in layers:
             bits = matrix_bits(layer)
@@ -98,6 +102,9 @@ class Network(nn.Module):
         tensor = name.rpartition(".")[2]
         if tensor in ("scale",) or (isinstance(layer, LayerNorm) and tensor == "weight"):
             return torch.ones(shape)
+        if isinstance(layer, HashedLinear) and tensor == "store":
+            bound = 1 / np.sqrt(layer.in_size)
+            return torch.empty(shape).uniform_(-bound, bound)
         if len(shape) == 2:
             bound = 1 / np.sqrt(layer.hidden_size if isinstance(layer, GRU | LSTM) else shape[1])
             return torch.empty(shape).uniform_(-bound, bound)
@@ -185,6 +192,10 @@ class Network(nn.Module):
             match layer:
                 case Linear(name=name):
                     x = F.linear(x, self.tensor(f"{name}.weight"), self.tensor(f"{name}.bias") if layer.bias else None)
+                case HashedLinear(name=name):
+                    x = F.linear(x, self._hashed(layer), self.tensor(f"{name}.bias") if layer.bias else None)
+                case TiedLinear(name=name, like=like):
+                    x = F.linear(x, self.tensor(f"{like}.weight"), self.tensor(f"{name}.bias") if layer.bias else None)
                 case Activation(function=function, alpha=alpha):
                     x = _ACTIVATIONS[function](x, alpha)
                 case LayerNorm(name=name, size=size, epsilon=epsilon):
@@ -211,6 +222,16 @@ class Network(nn.Module):
                     x = torch.cat([left.pop(0)[..., size:], x], dim=-1)
                     following.append(x)
         return x, tuple(following)
+
+    def _hashed(self, layer: HashedLinear) -> Tensor:
+        """The weight [out, in] that a store stands for."""
+        store = self.tensor(f"{layer.name}.store")
+        known = self._maps.get(layer)
+        if known is None or known[0].device != store.device:
+            entry, sign = places(layer.out_size, layer.in_size, layer.size, layer.chunk, layer.seed)
+            known = torch.from_numpy(entry.copy()).to(store.device), torch.from_numpy(sign.copy()).to(store.device)
+            self._maps[layer] = known
+        return store[known[0]] * known[1]
 
     def _gates(self, name: str, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         t = self.tensor

@@ -8,7 +8,22 @@ import numpy as np
 
 from ..errors import BadInput
 from .bundle import Policy
-from .layers import GRU, LSTM, Activation, Affine, CfC, Clip, History, Layer, LayerNorm, Linear, Quantize
+from .hashed import places
+from .layers import (
+    GRU,
+    LSTM,
+    Activation,
+    Affine,
+    CfC,
+    Clip,
+    HashedLinear,
+    History,
+    Layer,
+    LayerNorm,
+    Linear,
+    Quantize,
+    TiedLinear,
+)
 
 GELU_SLOPE = 1.5957691216057308
 """2 sqrt(2 / pi): gelu's tanh form is x * sigmoid(GELU_SLOPE * (x + 0.044715 x^3)) (Hendrycks and Gimpel 2016)."""
@@ -65,6 +80,10 @@ class Reference:
             scale = policy.weights.get(f"{name}_scale")
             wide = tensor.astype(dtype)
             self._tensors[name] = wide if scale is None else wide * scale.astype(dtype)[:, None]
+        for layer in policy.layers:
+            if isinstance(layer, HashedLinear):
+                entry, sign = places(layer.out_size, layer.in_size, layer.size, layer.chunk, layer.seed)
+                self._tensors[f"{layer.name}.weight"] = self._tensors.pop(f"{layer.name}.store")[entry] * sign.astype(dtype)
         normalizer = self.contract.observation.normalizer
         if normalizer:
             variance = np.asarray(normalizer.variance)
@@ -120,8 +139,8 @@ class Reference:
     def _layer(self, layer: Layer, x: np.ndarray) -> np.ndarray:
         tensor = self._tensors
         match layer:
-            case Linear(name=name):
-                y = tensor[f"{name}.weight"] @ x
+            case Linear(name=name) | HashedLinear(name=name) | TiedLinear(name=name):
+                y = tensor[f"{layer.like if isinstance(layer, TiedLinear) else name}.weight"] @ x
                 return y + tensor[f"{name}.bias"] if layer.bias else y
             case Activation(function=function, alpha=alpha):
                 return activate(function, x, alpha).astype(self.dtype)

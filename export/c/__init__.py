@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import Unsupported
 from ...policy.bundle import Policy
+from ...policy.layers import HashedLinear
 from ...targets import host as this_machine
 from ...targets.profile import Target
 from .firmware import build_firmware, memory_map
@@ -27,7 +28,9 @@ __all__ = ["build", "generate_for"]
 
 def generate_for(policy: Policy, model: onnx.ModelProto, target: Target) -> Source:
     """The C program of ``policy`` for ``target``, whose compiler is asked what the processor has; compiles nothing."""
-    return generate(read(model, {*OPERATORS, *READ_ONLY}), machine_for(target), header_of(policy))
+    graph = read(model, {*OPERATORS, *READ_ONLY})
+    graph.hashed |= {f"{layer.name}.weight": layer for layer in policy.layers if isinstance(layer, HashedLinear)}
+    return generate(graph, machine_for(target), header_of(policy))
 
 
 def build(policy: Policy, model: onnx.ModelProto, target: Target, folder: Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ...errors import Unsupported
+from ...policy.layers import HashedLinear
 from .constants import Constant, Int8Rows, as_array
 
 Kind = Literal["float", "int8_t", "int16_t"]
@@ -50,6 +51,8 @@ class Graph:
     """What does not depend on an input."""
     integer: set[str] = field(default_factory=set)
     """Values that are integers (the discrete action) rather than float32."""
+    hashed: dict[str, HashedLinear] = field(default_factory=dict)
+    """Weight -> the layer whose store it shows over and over, where the policy says so."""
     kinds: dict[str, Kind] = field(default_factory=dict)
     """Values inside the graph that a rewrite keeps as small integers; all others are float."""
 

@@ -6,6 +6,7 @@ from .block import Block
 from .choice import Choice
 from .constant import Constant
 from .csr import Csr
+from .hashed import Hashed
 from .int8_rows import Int8Bytes, Int8Pairs
 from .int8_vector import Int8Vector
 from .integer_layer import IntegerLayer
@@ -29,6 +30,7 @@ KERNELS: tuple[Kernel[DenseLayer], ...] = (
     Csr(),
     Straight(),
     StraightBlock(),
+    Hashed(),
 )
 """In order of preference among equals. A new kernel is a line here."""
 INTEGER_KERNELS: tuple[Kernel[IntegerLayer], ...] = (Int8Bytes(), Int8Pairs(), Int8Vector(), NarrowRows())

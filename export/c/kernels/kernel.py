@@ -60,7 +60,7 @@ def choose(layer: LayerT, machine: Machine, kernels: Sequence[Kernel[LayerT]]) -
     if not layer.live:  # nothing is multiplied: the constant kernel alone needs no table of weights
         kernels = [kernel for kernel in kernels if kernel.name == "constant"] or kernels
     able = [(kernel, cost) for kernel in kernels if (cost := kernel.cost(layer, machine)) is not None]
-    smallest = able
+    smallest = [entry for entry in able if entry[0].name == "hashed"] or able  # a store is there to save flash, too
     if layer.bits < 8 and not machine.vectors:
         taken = [kernel.table_bytes(layer, machine) for kernel, _ in able]
         smallest = [entry for entry, size in zip(able, taken, strict=True) if size == min(taken)]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ....policy.layers import HashedLinear
 from ..graph import Node
 from .matrix import Matrix
 
@@ -24,3 +25,7 @@ class DenseLayer(Matrix):
     """float32 [out]."""
     activation: Node | None = None
     """A fused elementwise node f with one input; None: identity."""
+    hashed: HashedLinear | None = None
+    """The layer whose store ``weight`` showed when it was read; a rewrite may have changed it since."""
+    shared: bool = False
+    """True: another layer has the same weight, so a table of it should hold nothing else."""

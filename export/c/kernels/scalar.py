@@ -41,27 +41,32 @@ class Scalar:
     def print(self, layer: DenseLayer, scope: Scope) -> list[str]:
         blocks = cut(layer.rows, WIDTHS if scope.machine.fpu else (1,))
         packed = [pack(layer, start, width) for start, width in blocks]
-        comment = f"{layer.rows} x {layer.columns}, by blocks of outputs: their biases, then [input][output of the block]"
+        biases = "" if layer.shared else "their biases, then "
+        comment = f"{layer.rows} x {layer.columns}, by blocks of outputs: {biases}[input][output of the block]"
         lines = [f"const float *w = {scope.table(layer.name, np.concatenate(packed), comment)};", "float *out = y;"]
+        if layer.shared:
+            lines.insert(1, f"const float *b = {scope.table(f'{layer.name}_bias', layer.bias, f'{layer.rows} values')};")
         for _, width, count in runs(blocks):
             lines += _blocks(layer, scope, width, count)
         return lines
 
 
 def pack(layer: DenseLayer, start: int, width: int) -> np.ndarray:
-    """Biases and weights of one block, flat."""
+    """Biases and weights of one block, flat; the weights alone if other layers have them, too, but not the biases."""
     rows = slice(start, start + width)
-    return np.concatenate([layer.bias[rows], np.ascontiguousarray(layer.weight[rows].T).reshape(-1)])
+    bias = layer.bias[rows][: 0 if layer.shared else width]
+    return np.concatenate([bias, np.ascontiguousarray(layer.weight[rows].T).reshape(-1)])
 
 
 def _blocks(layer: DenseLayer, scope: Scope, width: int, count: int) -> list[str]:
     rows, columns = range(width), layer.columns
     rounds, rest = divmod(columns, INPUTS) if scope.machine.fpu else (columns, 0)
     step = INPUTS if scope.machine.fpu else 1
+    bias = "b" if layer.shared else "w"
     lines = [
-        "float " + ", ".join(f"s{k} = w[{k}]" for k in rows) + ";",
+        "float " + ", ".join(f"s{k} = {bias}[{k}]" for k in rows) + ";",
         "const float *in = x;",
-        f"w += {width};",
+        f"{bias} += {width};",
     ]
     if rounds:
         lines.append(f"for (int i = 0; i < {rounds}; ++i, in += {step}, w += {step * width}) {{")

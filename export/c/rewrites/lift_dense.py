@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 
 import numpy as np
 
@@ -14,11 +15,12 @@ from ..machine import Machine
 
 def lift_dense(graph: Graph, _: Machine) -> Graph:
     """Ensures: no Gemm and no MatMul is left; raises Unsupported for computed weights and computed biases."""
-    nodes = [_lifted(node, graph) if node.op in ("Gemm", "MatMul") else node for node in graph.nodes]
+    readers = Counter(name for node in graph.nodes for name in node.inputs[1:2] if node.op in ("Gemm", "MatMul"))
+    nodes = [_lifted(node, graph, readers) if node.op in ("Gemm", "MatMul") else node for node in graph.nodes]
     return dataclasses.replace(graph, nodes=nodes)
 
 
-def _lifted(node: Node, graph: Graph) -> Node:
+def _lifted(node: Node, graph: Graph, readers: Counter[str]) -> Node:
     x, name = node.inputs[:2]
     attributes = node.attributes
     if attributes.get("transA", 0):
@@ -37,7 +39,8 @@ def _lifted(node: Node, graph: Graph) -> Node:
         if node.inputs[2] not in graph.constants:
             raise node.refuse("a constant bias", f"{node.inputs[2]!r}, which is computed")
         bias = np.broadcast_to(graph.vector(node, node.inputs[2]) * beta, rows).astype(np.float32)
-    return Node("Dense", node.name, (x,), node.outputs, {"layer": DenseLayer(name, weight, scale, bias)})
+    layer = DenseLayer(name, weight, scale, bias, hashed=graph.hashed.get(name), shared=readers[name] > 1)
+    return Node("Dense", node.name, (x,), node.outputs, {"layer": layer})
 
 
 def _oriented(node: Node, graph: Graph, name: str, *, rows_are_outputs: bool) -> tuple[np.ndarray, np.ndarray | None]:
