@@ -6,30 +6,31 @@ import dataclasses
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from ..errors import BadInput
 from ..policy import Policy
-from ..policy.layers import GRU, LSTM, Activation, Layer, Linear, Weights, largest_integer
+from ..policy.layers import GRU, LSTM, Affine, Layer, Linear, Weights, largest_integer
 from ..policy.layers import Quantize as QuantizeLayer
 from ..targets.profile import near
 from .activations import layer_inputs
+from .calibration import (
+    Calibration,
+    activation_grid,
+    activation_range,
+    channel_layer,
+    int16_grid,
+    least_action_error,
+    per_channel,
+    whole,
+)
 from .matrices import dense, matrices
 from .passes import STRICT, Context, Pass, PassResult, Promise, Requirement
+from .replay import Replay
 from .requirements import float_weights, recorded
+from .sensitivity import choose_bits
 from .weight_grids import Granularity, quantized_rows, relative_error
-
-LEVELS = 255
-"""Steps of an int8 grid from -128 to 127."""
-BOUNDED = {"tanh": (-1.0, 1.0), "softsign": (-1.0, 1.0), "sigmoid": (0.0, 1.0)}
-"""Limits of the functions that have some."""
-NEARLY_ALL = 0.8
-"""A recorded range that covers this share of a bounded function's is taken as the whole: layers with the same function then
-share one grid, and on small processors one table, for at most a quarter more step."""
-HEADROOM = 8.0
-"""An int16 input reaches this many times farther than what was recorded, or as far as the normalizer clips: its 65,536 steps
-are fine enough for both."""
 
 
 def _input_grid(value: Any) -> Any:
@@ -45,77 +46,107 @@ class Quantize:
     fewer want it.
 
     The observation gets a grid of 16 bits: what a policy needs most is the precision of its input (arXiv 2511.07046), and
-    integers are what a processor without fast floats needs. Cells of GRU and LSTM get int8 weights and keep float32 activations.
+    integers are what a processor without fast floats needs. Cells of GRU and LSTM get integer weights and keep float32
+    activations and state.
     """
 
-    weight_bits: Literal[2, 3, 4, 8] | dict[str, Literal[2, 3, 4, 8, 32]] = 8
+    weight_bits: Literal[2, 3, 4, 8, "mixed"] | dict[str, Literal[2, 3, 4, 8, 32]] = 8
     """Bits of a weight. Fewer than 8 save flash on microcontrollers, where the C back-end stores them packed; everywhere else
-    they take a byte each. A table of layer names gives each layer its own; layers that it does not name get 8."""
+    they take a byte each. A table of layer names gives each layer its own; layers that it does not name get 8. "mixed": chosen
+    per layer by what its rounding does to the recorded actions, within ``budget_bytes`` or ``tolerance``."""
+    budget_bytes: int | None = Field(default=None, gt=0)
+    """For "mixed": most bytes of weights, scales and biases included, as ``Policy.weight_bytes`` counts them."""
+    tolerance: float | None = Field(default=None, gt=0)
+    """For "mixed": largest root mean square change of the recorded actions by the rounding of weights, in half ranges of the
+    action where it is bounded, else in its spread."""
     granularity: Granularity = "row"
     """One step of the weights per output row, or one for a whole matrix, as some accelerators want it: no byte less here."""
-    activations: Literal["int8", "float"] = "int8"
-    """float: weights only, which needs no calibration and no environment."""
-    calibration: Literal["minmax", "percentile"] = "minmax"
-    """How the range of an activation is read from the recorded rollout."""
+    activations: Literal["int8", "int16", "float"] = "int8"
+    """What linear layers read. int16: nearly as precise as float and still integer products; a function such as tanh between
+    two such grids is computed in floats. float: weights only, which needs no calibration and no environment."""
+    calibration: Calibration = "minmax"
+    """How the range of an int8 activation is read from the recorded rollout: all of it, a percentile, the range of least
+    squared error, or, by coordinate descent over all grids, the ranges that change the recorded *actions* least."""
     percentile: float = Field(default=99.99, gt=50, le=100)
     """For "percentile": this share of the values on either side lies inside the range."""
-    quantize_input: Annotated[Literal["int16", "int8", "float"], BeforeValidator(_input_grid)] = "int16"
+    quantize_input: Annotated[Literal["int16", "int8", "int8-channel", "float"], BeforeValidator(_input_grid)] = "int16"
     """The grid of the normalized observation. int8 is, before any healing, a costly thing: measured over five
-    episodes of an adopted PPO HalfCheetah policy, the return of 5,891 became 4,841 with it and 5,882 without a grid."""
+    episodes of an adopted PPO HalfCheetah policy, the return of 5,891 became 4,841 with it and 5,882 without a grid.
+    int8-channel: every entry has its own range, taken back in the weights of the first linear layer."""
     keep_float: tuple[str, ...] = ()
     """Names of layers that stay float32."""
     kind: Literal["quantize"] = "quantize"
 
-
-def activation_grid(low: float, high: float) -> tuple[float, int]:
-    """(scale, zero point) of the int8 grid that spans [low, high] and holds 0 exactly."""
-    low, high = min(low, 0.0), max(high, 0.0)
-    scale = float(np.float32((high - low) / LEVELS))
-    if scale < np.finfo(np.float32).tiny:  # a subnormal step has no precision left to hold the range's ends
-        scale = 1 / 128
-    return scale, int(np.clip(round(-128 - low / scale), -128, 127))
-
-
-def activation_range(values: np.ndarray, config: Quantize) -> tuple[float, float]:
-    """The range that calibration keeps of recorded activations, float32 [T, width]."""
-    if config.calibration == "minmax":
-        return float(values.min()), float(values.max())
-    low, high = np.percentile(values, [100 - config.percentile, config.percentile])
-    return float(low), float(high)
+    @model_validator(mode="after")
+    def _check(self) -> Quantize:
+        limits = [limit for limit in (self.budget_bytes, self.tolerance) if limit is not None]
+        if self.weight_bits == "mixed" and len(limits) != 1:
+            raise ValueError('weight_bits = "mixed" needs either budget_bytes or tolerance')
+        if self.weight_bits != "mixed" and limits:
+            raise ValueError('budget_bytes and tolerance go with weight_bits = "mixed"')
+        return self
 
 
 def _run(policy: Policy, config: Quantize, context: Context) -> PassResult:
-    bits = bits_of(policy, config)
-    grids = _grids(policy, config, context)
-    weights: Weights = dict(policy.weights)
+    given = _with_channels(policy, config, context)
+    bits, scan = _bits(given, config, context)
+    grids, ranges = _grids(given, bits, config, context)
+    weights: Weights = dict(given.weights)
     layers: list[Layer] = []
-    for index, layer in enumerate(policy.layers):
+    places: dict[int, tuple[float, float]] = {}
+    names: dict[int, str] = {}
+    for index, layer in enumerate(given.layers):
         if isinstance(layer, Linear | GRU | LSTM) and bits[layer.name] != 32:
             if index in grids:
+                names[len(layers)] = layer.name
+                if index in ranges:
+                    places[len(layers)] = ranges[index]
                 layers.append(grids[index])
-            layer = dataclasses.replace(layer, weight_bits=bits[layer.name])
+            layer = dataclasses.replace(layer, weight_bits=bits[layer.name])  # type: ignore[arg-type]
             for name in matrices((layer,)):
                 weights[name], weights[f"{name}_scale"] = quantized_rows(weights[name], bits[layer.name], config.granularity)
         layers.append(layer)
+    changed: dict[str, Any] = {}
+    if config.calibration == "action" and places:
+        found, errors = least_action_error(layers, weights, places, Replay(policy, recorded(policy, config.kind, context)))
+        layers, changed["action_error"] = list(found), [round(error, 6) for error in errors]
     changed = {
-        "activations": {
-            policy.layers[i].name: {"scale": grid.scale, "zero_point": grid.zero_point, "bits": grid.bits}  # type: ignore[union-attr]
-            for i, grid in grids.items()
-        },
-        "weight_error": {name: relative_error(policy.weights[name], dense(weights, name)) for name in matrices(policy.layers)},
-    }
+        "activations": {name: _in_numbers(layers[place]) for place, name in names.items()},
+        "weight_error": {name: relative_error(given.weights[name], dense(weights, name)) for name in matrices(policy.layers)},
+    } | changed
     zeros = {name: int((policy.weights[name] == 0).sum()) for name in matrices(policy.layers)}
     if any(zeros.values()):
         changed["zeros"] = zeros  # what pruning took out: on a coarse grid it looks like rounding
     if set(bits.values()) != {8}:
         changed["weight_bits"] = bits
-    return PassResult(policy.replace(layers=tuple(layers), weights=weights, golden=None), changed, _suffix(bits))
+    suffix = "mixed" if config.weight_bits == "mixed" else _suffix(bits)
+    return PassResult(policy.replace(layers=tuple(layers), weights=weights, golden=None), changed | scan, suffix)
+
+
+def _bits(policy: Policy, config: Quantize, context: Context) -> tuple[dict[str, int], dict[str, Any]]:
+    """(layer -> bits of its weights, what the scan for mixed bits found)"""
+    if config.weight_bits != "mixed":
+        return bits_of(policy, config), {}
+    known = bits_of(policy, config)
+    bits, scan = choose_bits(
+        policy,
+        recorded(policy, config.kind, context),
+        budget_bytes=config.budget_bytes,
+        tolerance=config.tolerance,
+        granularity=config.granularity,
+        keep_float=config.keep_float,
+    )
+    return known | bits, scan
 
 
 def bits_of(policy: Policy, config: Quantize) -> dict[str, int]:
-    """Layer -> bits of its weights, 32 where they stay float32; BadInput for a name that is none."""
+    """Layer -> bits of its weights, 32 where they stay float32; for "mixed", 8 in place of what is not chosen yet.
+
+    Raises BadInput for a name that is no layer's.
+    """
     known = [layer.name for layer in policy.layers if isinstance(layer, Linear | GRU | LSTM)]
-    table = config.weight_bits if isinstance(config.weight_bits, dict) else dict.fromkeys(known, config.weight_bits)
+    given = config.weight_bits
+    table: dict[str, int] = {**given} if isinstance(given, dict) else dict.fromkeys(known, 8 if given == "mixed" else given)
     for name in (*config.keep_float, *table):
         if name not in known:
             where = f"pass 'quantize' on {policy.name}"
@@ -131,55 +162,64 @@ def _suffix(bits: dict[str, int]) -> str:
     return {8: "int8"}.get(most := max(found, default=8), f"w{most}")
 
 
-def _grids(policy: Policy, config: Quantize, context: Context) -> dict[int, QuantizeLayer]:
-    """Index of each linear layer whose input is to be rounded -> its grid."""
-    if config.activations == "float":
-        return {}
-    first = next((i for i, layer in enumerate(policy.layers) if isinstance(layer, Linear | GRU | LSTM)), None)
+def _first(policy: Policy) -> int | None:
+    """Index of the layer that reads the observation: the first with weights."""
+    return next((i for i, layer in enumerate(policy.layers) if isinstance(layer, Linear | GRU | LSTM)), None)
+
+
+def _with_channels(policy: Policy, config: Quantize, context: Context) -> Policy:
+    """The policy whose inputs run from -1 to 1 each, where they are to have a grid per channel."""
+    first = _first(policy)
+    if first is None or config.quantize_input != "int8-channel" or config.activations == "float":
+        return policy
+    layer = policy.layers[first]
+    if not isinstance(layer, Linear) or bits_of(policy, config)[layer.name] == 32:
+        return policy
+    values = layer_inputs(policy, recorded(policy, config.kind, context), {first})[first]
+    return per_channel(policy, first, values, config.calibration, config.percentile)
+
+
+def _grids(
+    policy: Policy, bits: dict[str, int], config: Quantize, context: Context
+) -> tuple[dict[int, QuantizeLayer], dict[int, tuple[float, float]]]:
+    """(index of each linear layer whose input is to be rounded -> its grid, and the range of an int8 one)"""
+    first = _first(policy)
     wanted = {
         index
         for index, layer in enumerate(policy.layers)
         if isinstance(layer, Linear)
-        and bits_of(policy, config)[layer.name] != 32
+        and bits[layer.name] != 32
         and (config.quantize_input != "float" or index != first)
         and not (index and isinstance(policy.layers[index - 1], QuantizeLayer))
     }
-    if not wanted:
-        return {}
+    if config.activations == "float" or not wanted:
+        return {}, {}
     inputs = layer_inputs(policy, recorded(policy, config.kind, context), wanted)
-    return {
-        index: _wide_grid(policy, values)
-        if index == first and config.quantize_input == "int16"
-        else _grid(policy.layers[index - 1] if index else None, values, config)
-        for index, values in inputs.items()
-    }
-
-
-def _grid(before: Layer | None, values: np.ndarray, config: Quantize) -> QuantizeLayer:
-    """8 bits, behind the layer ``before``."""
-    return QuantizeLayer(*activation_grid(*_whole(before, *activation_range(values, config))))
-
-
-def _whole(before: Layer | None, low: float, high: float) -> tuple[float, float]:
-    """The range of the bounded function before a grid, where the recorded one covers nearly all of it."""
-    if isinstance(before, Activation) and before.function in BOUNDED:
-        least, most = BOUNDED[before.function]
-        if high - low >= NEARLY_ALL * (most - least):
-            return least, most
-    return low, high
-
-
-def _wide_grid(policy: Policy, values: np.ndarray) -> QuantizeLayer:
-    """Symmetric, 16 bits: as far as the normalizer clips, or well past what was recorded."""
-    limit = HEADROOM * float(np.abs(values).max()) or 1.0
     normalizer = policy.contract.observation.normalizer
-    if normalizer is not None and normalizer.clip is not None:
-        limit = min(limit, normalizer.clip)
-    return QuantizeLayer(float(np.float32(limit / 32767)), 0, 16)
+    grids: dict[int, QuantizeLayer] = {}
+    ranges: dict[int, tuple[float, float]] = {}
+    for index, values in inputs.items():
+        before = policy.layers[index - 1] if index else None
+        if index == first and config.quantize_input == "int16":
+            grids[index] = int16_grid(None, values, normalizer.clip if normalizer else None)
+        elif index == first and config.quantize_input == "int8-channel":
+            grids[index], ranges[index] = QuantizeLayer(float(np.float32(1 / 127)), 0), (-1.0, 1.0)
+        elif index != first and config.activations == "int16":
+            grids[index] = int16_grid(before, values, None)
+        else:
+            ranges[index] = whole(before, *activation_range(values, config.calibration, config.percentile))
+            grids[index] = QuantizeLayer(*activation_grid(*ranges[index]))
+    return grids, ranges
+
+
+def _in_numbers(layer: Layer) -> dict[str, float]:
+    assert isinstance(layer, QuantizeLayer)
+    return {"scale": layer.scale, "zero_point": layer.zero_point, "bits": layer.bits}
 
 
 def _calibrated(policy: Policy, config: Quantize, context: Context) -> None:
-    if config.activations == "int8" and any(isinstance(layer, Linear) for layer in policy.layers):
+    rounded = config.activations != "float" and any(isinstance(layer, Linear) for layer in policy.layers)
+    if rounded or config.weight_bits == "mixed":
         recorded(policy, config.kind, context)
 
 
@@ -188,25 +228,40 @@ def _has_weights(policy: Policy, _: Quantize, __: Context) -> None:
         raise BadInput(f"pass 'quantize' on {policy.name}", expected="at least one layer with weights", found="none")
 
 
-def _off_grid(before: Policy, result: PassResult, config: Quantize) -> str:
-    bits = bits_of(before, config)
-    for name in matrices(before.layers):
-        each = bits[name.partition(".")[0]]
-        if each == 32:
+def _off_grid(before: Policy, result: PassResult, _: Quantize) -> str:
+    after = result.policy
+    for layer in after.layers:
+        if not isinstance(layer, Linear | GRU | LSTM) or layer.weight_bits == 32:
             continue
-        scale = result.policy.weights[f"{name}_scale"][:, None]
-        nearest = np.clip(before.weights[name], -largest_integer(each) * scale, largest_integer(each) * scale)
-        if (np.abs(dense(result.policy.weights, name) - nearest) > 0.5001 * scale).any():
-            return f"{name} farther from its float32 value than half a step"
+        for name in matrices((layer,)):
+            scale = after.weights[f"{name}_scale"][:, None]
+            given = _channels_taken_back(before, after, layer, before.weights[name])
+            nearest = np.clip(given, -largest_integer(layer.weight_bits) * scale, largest_integer(layer.weight_bits) * scale)
+            if (np.abs(dense(after.weights, name) - nearest) > 0.5001 * scale).any():
+                return f"{name} farther from its float32 value than half a step"
     return ""
 
 
-def _still_float(before: Policy, result: PassResult, config: Quantize) -> str:
-    wanted = bits_of(before, config)
+def _channels_taken_back(before: Policy, after: Policy, layer: Layer, weight: np.ndarray) -> np.ndarray:
+    """``weight`` as it was to be rounded: times the channels' ranges, where an affine layer divides by them."""
+    if not isinstance(layer, Linear):
+        return weight
+    name = channel_layer(before, layer)
+    found = any(isinstance(other, Affine) and other.name == name for other in after.layers)
+    return weight / after.weights[f"{name}.scale"] if found else weight
+
+
+def _wrong_bits(before: Policy, result: PassResult, config: Quantize) -> str:
+    wanted = result.changed.get("weight_bits", {}) if config.weight_bits == "mixed" else bits_of(before, config)
     for layer in result.policy.layers:
-        if isinstance(layer, Linear | GRU | LSTM) and layer.weight_bits != wanted[layer.name]:
-            return f"{layer.weight_bits} bits in {layer.name}, not {wanted[layer.name]}"
+        if isinstance(layer, Linear | GRU | LSTM) and layer.weight_bits != wanted.get(layer.name, 8):
+            return f"{layer.weight_bits} bits in {layer.name}, not {wanted.get(layer.name, 8)}"
     return ""
+
+
+def _over_budget(_: Policy, result: PassResult, config: Quantize) -> str:
+    size = result.policy.weight_bytes
+    return f"{size:,} bytes" if config.budget_bytes is not None and size > config.budget_bytes else ""
 
 
 QUANTIZE = Pass(
@@ -216,10 +271,15 @@ QUANTIZE = Pass(
     requires=(
         Requirement("there is a layer with weights", _has_weights),
         float_weights,
-        Requirement("there is a rollout recorded in the environment, unless activations stay float", _calibrated, early=True),
+        Requirement(
+            "there is a rollout recorded in the environment, unless activations stay float and bits are given",
+            _calibrated,
+            early=True,
+        ),
     ),
     ensures=(
         Promise("every weight lies within half a step of its float32 value, or at the end of its grid", _off_grid),
-        Promise("every layer has the bits that it was to have", _still_float),
+        Promise("every layer has the bits that it was to have", _wrong_bits),
+        Promise("the weights are within the budget, if there is one", _over_budget),
     ),
 )

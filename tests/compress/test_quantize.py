@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from pilotfish.compress import Context, apply
 from pilotfish.compress.activations import layer_inputs
+from pilotfish.compress.calibration import activation_grid, whole
 from pilotfish.compress.matrices import dense
-from pilotfish.compress.quantize import QUANTIZE, Quantize, _whole, activation_grid, quantized_rows
+from pilotfish.compress.quantize import QUANTIZE, Quantize
+from pilotfish.compress.weight_grids import quantized_rows
 from pilotfish.errors import BadInput
 from pilotfish.policy.layers import Activation
 from pilotfish.policy.network import TorchPolicy, int8_rows
@@ -101,11 +103,11 @@ def test_the_input_grid_reaches_past_what_was_recorded_or_to_the_clip(make):
 
 def test_a_bounded_function_keeps_its_whole_range_where_it_is_nearly_filled():
     tanh, relu = Activation("tanh"), Activation("relu")
-    assert _whole(tanh, -0.97, 0.99) == (-1, 1)
-    assert _whole(tanh, -0.3, 0.99) == (-0.3, 0.99)
-    assert _whole(Activation("sigmoid"), 0.1, 0.95) == (0, 1)
-    assert _whole(relu, -0.97, 0.99) == (-0.97, 0.99)
-    assert _whole(None, -0.97, 0.99) == (-0.97, 0.99)
+    assert whole(tanh, -0.97, 0.99) == (-1, 1)
+    assert whole(tanh, -0.3, 0.99) == (-0.3, 0.99)
+    assert whole(Activation("sigmoid"), 0.1, 0.95) == (0, 1)
+    assert whole(relu, -0.97, 0.99) == (-0.97, 0.99)
+    assert whole(None, -0.97, 0.99) == (-0.97, 0.99)
 
 
 @pytest.mark.parametrize("source", ["random observations", ""])
