@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from .config import DistillConfig, PPOConfig, SACConfig, TD3Config, TrainConfig, train_config
+from .sparse.settings import Sparsity
 
 if TYPE_CHECKING:
     from .actor import network_layers
@@ -16,6 +17,7 @@ __all__ = [
     "DistillConfig",
     "PPOConfig",
     "SACConfig",
+    "Sparsity",
     "TD3Config",
     "TrainConfig",
     "network_layers",
