@@ -12,12 +12,13 @@ from .lowrank_training import LOWRANK, LowRank
 from .passes import Pass
 from .prune import PRUNE, Prune
 from .quantize import QUANTIZE, Quantize
+from .sharing import HASH, TIE, Hash, Tie
 from .shrink import SHRINK, Shrink
 from .trim import TRIM, Trim
 
-PassConfig = Prune | Trim | Shrink | Factorize | Fold | LowRank | Quantize | Distill | Heal
+PassConfig = Prune | Trim | Shrink | Factorize | Fold | LowRank | Hash | Tie | Quantize | Distill | Heal
 """Any pass's settings."""
 PASSES: dict[str, Pass[Any]] = {
-    step.name: step for step in (PRUNE, TRIM, SHRINK, FACTORIZE, FOLD, LOWRANK, QUANTIZE, DISTILL, HEAL)
+    step.name: step for step in (PRUNE, TRIM, SHRINK, FACTORIZE, FOLD, LOWRANK, HASH, TIE, QUANTIZE, DISTILL, HEAL)
 }
 """By the name that a recipe uses."""

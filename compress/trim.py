@@ -9,7 +9,7 @@ import numpy as np
 from pydantic.dataclasses import dataclass
 
 from ..policy import Policy
-from ..policy.layers import Activation, Clip, Layer, Layers, Linear, Quantize, Weights
+from ..policy.layers import Activation, Clip, Layer, Layers, Linear, Quantize, TiedLinear, Weights
 from ..policy.reference import activate
 from .activations import network_outputs, probes
 from .passes import STRICT, Context, Pass, PassResult, Promise
@@ -45,10 +45,11 @@ def _run(policy: Policy, _: Trim, __: Context) -> PassResult:
 
 
 def linear_pairs(layers: Layers) -> list[tuple[int, int]]:
-    """Indices of linear layers with nothing but elementwise functions between them."""
+    """Indices of linear layers with nothing but elementwise functions between them; their weights are nobody else's."""
+    shared = {layer.like for layer in layers if isinstance(layer, TiedLinear)}
     pairs, last = [], None
     for index, layer in enumerate(layers):
-        if isinstance(layer, Linear):
+        if isinstance(layer, Linear) and layer.name not in shared:
             if last is not None:
                 pairs.append((last, index))
             last = index

@@ -25,6 +25,7 @@ from ..policy.layers import (
     Layers,
     Linear,
     Quantize,
+    TiedLinear,
     Weights,
     tensor_shapes,
 )
@@ -93,13 +94,15 @@ def _reads(layer: Layer, blocks: int, own: bool) -> tuple[Reader, ...]:
 def hidden_groups(layers: Layers) -> list[Group]:
     """The groups of hidden units in layer order: those of linear layers and cells that another such layer hears.
 
-    In between may stand anything elementwise, norms and a history; a layer of any other kind ends the chain.
+    In between may stand anything elementwise, norms and a history; a layer of any other kind ends the chain, and so does one
+    whose weight another layer uses, too.
     """
+    shared = {layer.like for layer in layers if isinstance(layer, TiedLinear)}
     groups: list[Group] = []
     producer: int | None = None
     between: list[int] = []
     for index, layer in enumerate(layers):
-        if isinstance(layer, Linear | GRU | LSTM | CfC):
+        if isinstance(layer, Linear | GRU | LSTM | CfC) and layer.name not in shared:
             if producer is not None:
                 groups.append(_group(layers, producer, between, index))
             producer, between = index, []
