@@ -16,7 +16,7 @@ from pilotfish.policy.hashed import places
 from pilotfish.policy.layers import HashedLinear, TiedLinear
 from pilotfish.policy.reference import Reference
 
-QUICK = {"steps": 1500, "iterations": 2, "epochs": 10, "batch_size": 256, "learning_rate": 0.01}
+QUICK = {"steps": 1500, "iterations": 2, "epochs": 10, "batch_size": 256, "learning_rate": 0.01, "teacher_share": 0.0}
 
 
 def test_a_full_store_is_the_same_policy(make):
@@ -30,10 +30,10 @@ def test_a_full_store_is_the_same_policy(make):
 
 def test_the_store_begins_as_the_mean_of_what_it_stands_for(make):
     policy = make((6, 24, 16, 3))
-    student = hashed(policy, ("fc1",), 0.25, 3)
+    student = hashed(policy, ("fc1",), 0.25, 8, 3)
     layer = student.layers[2]
     assert isinstance(layer, HashedLinear)
-    assert (layer.size, layer.chunk) == (96, 8)
+    assert (layer.size, layer.chunk) == (96, 8)  # rows of 24 in three chunks, a quarter of 48 of them
     entry, sign = places(16, 24, 96, 8, layer.seed)
     weight = policy.weights["fc1.weight"]
     for place in (0, 17, 95):
