@@ -23,8 +23,8 @@ from typing import Any
 
 import numpy as np
 
-TASKS = {"ppo": ("HalfCheetah-v5", "Walker2d-v5"), "sac": ("HalfCheetah-v5", "InvertedDoublePendulum-v5"), "td3": ("Reacher-v5",)}
-STEPS = {"ppo": 250_000, "sac": 10_000, "td3": 10_000}
+TASKS = {"ppo": ("HalfCheetah-v5", "Reacher-v5"), "sac": ("HalfCheetah-v5", "InvertedDoublePendulum-v5"), "td3": ("Reacher-v5",)}
+STEPS = {"ppo": 200_000, "sac": 12_000, "td3": 12_000}
 SPARSITIES = (90, 95, 99)
 CONTESTANTS = ("dense", *(f"{kind}-{share}" for share in SPARSITIES for kind in ("prune", "rigl", "small")))
 CHANGES = 200

@@ -92,7 +92,7 @@ def test_counts_are_exact_and_nothing_outside_the_mask_is_other_than_zero(which:
     for learner, told in run(config):
         training = learner.sparse
         for name, network in training.networks.items():
-            places = network._places
+            places = network.places
             for mine, alive in zip(places, network.alive, strict=True):
                 shapes = [place.shape for place in mine]
                 assert [int(network.mask[place.positions].sum()) for place in mine] == alive

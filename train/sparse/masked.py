@@ -49,7 +49,7 @@ class Masked:
         self.flat, self.scope, self.by_gradient = flat, scope, by_gradient
         self.mask = torch.ones_like(flat.value)
         self.random = [np.random.default_rng([*seed, network]) for network in range(len(places))]
-        self._places = places
+        self.places = places
         self._pools = [_pooled(mine, scope) for mine in places]
         self._shapes = [[place.shape for place in mine] for mine in places]
         self.alive = [[len(pool) for pool in mine] for mine in self._pools]
@@ -132,7 +132,7 @@ class Masked:
             self._refuse_an_empty_layer(network, change)
 
     def _refuse_an_empty_layer(self, network: int, change: Change) -> None:
-        for place in self._places[network]:
+        for place in self.places[network]:
             if not self.mask[place.positions].any():
                 raise BadInput(
                     "sparsity", expected="some weights left in every matrix",
