@@ -5,13 +5,15 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 pytest.importorskip("mujoco", reason="mujoco is not installed")
 
 from pilotfish.errors import BadInput
 from pilotfish.policy import Action, Contract, Normalizer, Observation, Policy, Provenance
 from pilotfish.policy.layers import LSTM, Activation, Linear
-from pilotfish.policy.network import Network
+from pilotfish.policy.network import Network, transform_action
 from pilotfish.train import DistillConfig, network_layers
 from pilotfish.train.actor import initialize
 from pilotfish.train.demonstrations import Collector
@@ -143,9 +145,24 @@ def test_the_gradient_by_hand_is_the_one_of_the_loss(squash: str, bounded: bool)
     leaf, unit = y.clone().requires_grad_(), torch.tensor([0.7, 1.3])
     wanted = imitation_loss(action, leaf, answer, unit)
     wanted.backward()
-    loss, dy = imitation_gradient(action, y, answer, unit)
-    torch.testing.assert_close(loss, wanted.detach())
+    error, dy = imitation_gradient(action, y, answer, unit)
     torch.testing.assert_close(dy, leaf.grad)
+    torch.testing.assert_close(error, ((transform_action(action, y) - answer) / unit).square().mean())
+
+
+def test_the_loss_is_zero_where_student_and_teacher_agree_and_a_firmly_wrong_one_still_learns() -> None:
+    action = Action(kind="continuous", size=1, squash="tanh", scale=(2.0,), offset=(0.5,))
+    y = torch.linspace(-3, 3, 13)[:, None]
+    loss = imitation_loss(action, y, transform_action(action, y), torch.ones(1))
+    assert 0 <= loss < 1e-6
+    _, dy = imitation_gradient(action, torch.tensor([[8.0]]), torch.tensor([[-1.5]]), torch.ones(1))
+    assert dy > 1  # the square's gradient is 1e-6 there
+
+
+@given(st.floats(-9, 9), st.floats(-0.999, 0.999))
+def test_the_matching_loss_is_never_negative(y: float, t: float) -> None:
+    action = Action(kind="continuous", size=1, squash="tanh")
+    assert imitation_loss(action, torch.tensor([[y]]), torch.tensor([[t]]), torch.ones(1)) >= -1e-6
 
 
 def test_the_clip_lets_gradients_through_only_where_the_action_differs() -> None:
