@@ -2,13 +2,13 @@
 
 | policy | every step from the recorded state | whole episodes on its own state |
 |---|---|---|
-| float32, int8 weights | every entry within 1e-5 s | feed-forward: the same; recurrent: every entry within 1e-4 s |
-| int8 activations | 99 % of the entries within 1e-3 s, all within 8 steps | recurrent: 95 % within 1e-3 s, all within 16 steps |
+| float32 or integer weights | every entry within 1e-5 s | feed-forward: the same; recurrent: every entry within 1e-4 s |
+| rounded activations | 99 % of the entries in 1e-3 s, all in 8 steps | recurrent: 95 % within 1e-3 s, all within 16 steps |
 | fast activation functions | 99 % of the entries within 1e-2 s, all within 5e-2 s | recurrent: 95 % and 1e-1 s |
 | matrices in float16 | as fast activation functions | the same |
 | matrices in bfloat16 | eight times as far (8e-2 s, 4e-1 s) | recurrent: 95 % and 8e-1 s |
 | discrete, float32 | where it differs, the two logits lie within 1e-5 of each other | recurrent: 99 % of the choices agree |
-| discrete, int8 activations, 16 bits or fast | 99 % of the choices agree | recurrent: 95 % agree |
+| discrete, rounded activations, 16 bits or fast | 99 % of the choices agree | recurrent: 95 % agree |
 
 s = max(1, largest golden |action| of that entry): an action in RPM is not held to micro-RPM, nor a small angle beside it
 to RPM. 1e-5 is about 100 float32 roundings (2^-24 = 6e-8): what reordered sums and other tanh polynomials may cost, and
@@ -76,7 +76,7 @@ def coarse_products(precision: str, target: Target) -> str:
 
 
 def quantized(policy: Policy) -> bool:
-    """True where activations are rounded to int8: then correct back-ends may differ by a step."""
+    """True where activations are rounded to integers: then correct back-ends may differ by a step."""
     return any(isinstance(layer, Quantize) for layer in policy.layers)
 
 
@@ -115,7 +115,7 @@ def tolerance_for(
     steps, share = (DRIFT_STEPS, 0.95) if drift else (STEPS, 0.99)
     step = last_step(policy)
     most = steps * (UNKNOWN_STEP * unit if step is None else step)
-    rule = f"{share:.0%} of the entries within {TYPICAL:g}{_unit(unit)}, all within {steps} int8 steps of the last layer"
+    rule = f"{share:.0%} of the entries within {TYPICAL:g}{_unit(unit)}, all within {steps} integer steps of the last layer"
     return Tolerance(TYPICAL * unit, np.maximum(most, TYPICAL * unit), share, 0.0, rule)
 
 
@@ -124,7 +124,7 @@ def _unit(unit: np.ndarray) -> str:
 
 
 def last_step(policy: Policy) -> np.ndarray | None:
-    """float64 [m]: how far one int8 step of the last rounded activation moves each action; None where it cannot be followed."""
+    """float64 [m]: how far one step of the last rounded activation moves each action; None where it cannot be followed."""
     position = max(i for i, layer in enumerate(policy.layers) if isinstance(layer, Quantize))
     move: np.ndarray | float = float(policy.layers[position].scale)  # type: ignore[union-attr]
     for layer in policy.layers[position + 1 :]:

@@ -61,9 +61,10 @@ def choose(layer: LayerT, machine: Machine, kernels: Sequence[Kernel[LayerT]]) -
         kernels = [kernel for kernel in kernels if kernel.name == "constant"] or kernels
     able = [(kernel, cost) for kernel in kernels if (cost := kernel.cost(layer, machine)) is not None]
     smallest = [entry for entry in able if entry[0].name == "hashed"] or able  # a store is there to save flash, too
+    taken: dict[str, int] = {}
     if layer.bits < 8 and not machine.vectors:
-        taken = [kernel.table_bytes(layer, machine) for kernel, _ in able]
-        smallest = [entry for entry, size in zip(able, taken, strict=True) if size == min(taken)]
+        taken = {kernel.name: kernel.table_bytes(layer, machine) for kernel, _ in able}
+        smallest = [entry for entry in able if taken[entry[0].name] == min(taken.values())]
     chosen, _ = min(smallest, key=lambda entry: entry[1])
     costs = {kernel.name: cost for kernel, cost in able}
-    return chosen, Choice(layer.name, (layer.rows, layer.columns), layer.live, chosen.name, costs)
+    return chosen, Choice(layer.name, (layer.rows, layer.columns), layer.live, chosen.name, costs, taken)
