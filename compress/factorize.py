@@ -1,24 +1,19 @@
-"""factorize: a linear layer becomes two thinner ones through its singular value decomposition."""
+"""factorize: a linear layer, or a matrix of a cell, becomes two thinner ones through its singular value decomposition."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping
 from typing import Any, Literal
 
-import numpy as np
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from ..errors import BadInput
 from ..policy import Policy
-from ..policy.layers import Layer, Linear, Weights
-from ..targets.profile import near
-from .activations import layer_inputs
-from .lowrank import decompose, largest_useful_rank, rank_for_energy
-from .passes import STRICT, Context, Pass, PassResult, Promise
+from .lowrank import chosen_matrices, decompose, largest_useful_rank, rank_for_energy, split, splittable
+from .passes import STRICT, Context, Pass, PassResult, Promise, Requirement
 from .ranks import ranks_within
-from .requirements import float_weights, linear_layers, recorded
+from .requirements import float_weights, recorded
+from .signals import matrix_inputs
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -36,7 +31,8 @@ class Factorize:
     criterion: Literal["weights", "outputs"] = "weights"
     """Whose error is smallest: the weights', or the layer's outputs on the recorded rollout (needs one from the environment)."""
     layers: tuple[str, ...] = ()
-    """Names of the linear layers to factorize; empty: all."""
+    """Names of the linear layers, GRU and LSTM cells to factorize; empty: all. Of a cell, the matrices that read its input and
+    its state are factorized each by itself. A CfC is left alone."""
     kind: Literal["factorize"] = "factorize"
 
     @model_validator(mode="after")
@@ -47,86 +43,62 @@ class Factorize:
 
 
 def _run(policy: Policy, config: Factorize, context: Context) -> PassResult:
-    chosen = _chosen(policy, config)
+    shapes = _chosen(policy, config)
     needed = config.criterion == "outputs" or config.tolerance is not None
     golden = recorded(policy, config.kind, context) if needed else None
-    inputs: dict[int, np.ndarray] = {}
-    if config.criterion == "outputs" and golden is not None:
-        inputs = layer_inputs(policy, golden, chosen)
-    linear = {i: layer for i, layer in enumerate(policy.layers) if i in chosen and isinstance(layer, Linear)}
-    factors = {i: decompose(policy.weights[f"{layer.name}.weight"], inputs.get(i)) for i, layer in linear.items()}
+    heard = matrix_inputs(policy, golden) if config.criterion == "outputs" and golden is not None else {}
+    factors = {name: decompose(policy.weights[name], heard.get(name)) for name in shapes}
     changed: dict[str, Any] = {"skipped": {}}
     if config.tolerance is not None and golden is not None:
         ranks, error = ranks_within(policy, factors, golden, config.tolerance)
         changed["action_error"] = round(error, 9)
-        changed["skipped"] = {
-            layer.name: "no lower rank is within the tolerance" for i, layer in linear.items() if i not in ranks
-        }
+        left = [_shown(name) for name in shapes if name not in ranks]
+        changed["skipped"] = dict.fromkeys(left, "no lower rank is within the tolerance")
     else:
-        ranks = {i: config.rank or rank_for_energy(part.energy, config.energy or 1.0) for i, part in factors.items()}
-        for i, layer in linear.items():
-            if ranks[i] > (most := largest_useful_rank(layer)):
-                changed["skipped"][layer.name] = f"rank {ranks.pop(i)} would not make it smaller (at most {most})"
-    changed["ranks"] = {linear[i].name: rank for i, rank in ranks.items()}
-    halves = {i: factors[i].cut(rank) for i, rank in ranks.items()}
+        ranks = {name: config.rank or rank_for_energy(part.energy, config.energy or 1.0) for name, part in factors.items()}
+        for name, shape in shapes.items():
+            if ranks[name] > (most := largest_useful_rank(*shape)):
+                changed["skipped"][_shown(name)] = f"rank {ranks.pop(name)} would not make it smaller (at most {most})"
+    changed["ranks"] = {_shown(name): rank for name, rank in ranks.items()}
+    halves = {name: factors[name].cut(rank) for name, rank in ranks.items()}
     return PassResult(split(policy, halves), changed, f"r{config.rank}" if config.rank else "lr")
 
 
-def split(policy: Policy, halves: Mapping[int, tuple[np.ndarray, np.ndarray]]) -> Policy:
-    """The policy with linear layers (by index) in two: (U [out, r], V [r, in]), as NAME_v and then NAME_u with the bias."""
-    layers: list[Layer] = []
-    weights: Weights = dict(policy.weights)
-    taken = {layer.name for layer in policy.layers if hasattr(layer, "name")}
-    for index, layer in enumerate(policy.layers):
-        if index not in halves or not isinstance(layer, Linear):
-            layers.append(layer)
-            continue
-        first, second = _free(f"{layer.name[:60]}_v", taken), _free(f"{layer.name[:60]}_u", taken)
-        left, right = halves[index]
-        del weights[f"{layer.name}.weight"]
-        weights[f"{first}.weight"], weights[f"{second}.weight"] = right, left
-        if layer.bias:
-            weights[f"{second}.bias"] = weights.pop(f"{layer.name}.bias")
-        layers += [
-            Linear(first, layer.in_size, len(right), bias=False),
-            dataclasses.replace(layer, name=second, in_size=len(right)),
-        ]
-    return policy.replace(layers=tuple(layers), weights=weights, golden=None)
+def _shown(matrix: str) -> str:
+    """A linear layer's weight goes by the layer's name, a cell's by its own."""
+    return matrix.removesuffix(".weight")
 
 
-def _chosen(policy: Policy, config: Factorize) -> set[int]:
-    """Indices of the layers to factorize; refuses unknown names and, for a fixed rank, layers that would not shrink."""
+def _chosen(policy: Policy, config: Factorize) -> dict[str, tuple[int, int]]:
+    """The matrices to factorize; refuses unknown names and, for a fixed rank, a matrix that would not shrink."""
     where = f"pass 'factorize' on {policy.name}"
-    linear = {layer.name: index for index, layer in enumerate(policy.layers) if isinstance(layer, Linear)}
-    for name in config.layers:
-        if name not in linear:
-            raise BadInput(where, expected="names of linear layers", found=repr(name), repair=near(name, list(linear)))
-    chosen = {linear[name] for name in config.layers or linear}
-    for index in sorted(chosen):
-        layer = policy.layers[index]
-        if config.rank and isinstance(layer, Linear) and config.rank > largest_useful_rank(layer):
-            even = layer.in_size * layer.out_size / (layer.in_size + layer.out_size)
-            fits = [n for n, i in linear.items() if largest_useful_rank(policy.layers[i]) >= config.rank]  # type: ignore[arg-type]
+    shapes = chosen_matrices(where, policy.layers, config.layers)
+    for name, (rows, columns) in shapes.items():
+        if config.rank and config.rank > largest_useful_rank(rows, columns):
+            even = rows * columns / (rows + columns)
+            every: dict[str, list[int]] = {}
+            for other, shape in chosen_matrices(where, policy.layers, ()).items():
+                every.setdefault(other.rpartition(".")[0], []).append(largest_useful_rank(*shape))
+            fits = [layer for layer, ranks in every.items() if min(ranks) >= config.rank]
             raise BadInput(
                 where,
-                expected=f"a rank below {even:.1f}, the break-even of layer {layer.name} [{layer.out_size}, {layer.in_size}]",
+                expected=f"a rank below {even:.1f}, the break-even of layer {_shown(name)} [{rows}, {columns}]",
                 found=f"rank {config.rank}, which would make it no smaller",
                 repair=f"Lower the rank, use energy, or set layers = {fits}" if fits else "Lower the rank or use energy",
             )
-    return chosen
-
-
-def _free(name: str, taken: set[str]) -> str:
-    while name in taken:
-        name += "_"
-    taken.add(name)
-    return name
+    return shapes
 
 
 def _smaller(before: Policy, result: PassResult, _: Factorize) -> str:
     grown = result.policy.parameters - before.parameters
     shrunk = bool(result.changed["ranks"])
     return f"{grown} more parameters" if grown > 0 or (shrunk and grown == 0) else ""
+
+
+def _has_matrices(policy: Policy, _: Factorize, __: Context) -> None:
+    if not splittable(policy.layers):
+        where = f"pass 'factorize' on {policy.name}"
+        raise BadInput(where, expected="at least one linear layer, GRU or LSTM", found="none that is not in factors already")
 
 
 def _beyond_tolerance(_: Policy, result: PassResult, config: Factorize) -> str:
@@ -138,7 +110,7 @@ FACTORIZE = Pass(
     "factorize",
     Factorize,
     _run,
-    requires=(linear_layers, float_weights),
+    requires=(Requirement("there is a linear layer, a GRU or an LSTM", _has_matrices), float_weights),
     ensures=(
         Promise("a factorized layer is smaller than it was", _smaller),
         Promise("the action changes by no more than was tolerated", _beyond_tolerance),

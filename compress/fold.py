@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic.dataclasses import dataclass
 
 from ..policy import Policy
-from ..policy.layers import Layer, Linear, Weights
+from ..policy.layers import GRU, LSTM, Layer, Linear, Weights
 from .activations import network_outputs, probes
 from .passes import STRICT, Context, Pass, PassResult, Promise
-from .requirements import float_weights, linear_layers
+from .requirements import float_weights
 from .trim import TOLERANCE
 
 
 @dataclass(frozen=True, config=STRICT)
 class Fold:
-    """U (V x + a) + b = (U V) x + (U a + b): the way back from ``factorize`` and ``lowrank``, exact.
+    """U (V x + a) + b = (U V) x + (U a + b): the way back from ``factorize`` and ``lowrank``, exact; in cells, too.
 
     A target with wide vectors and a cost per layer may prefer one matrix to two thin ones: let the measured latency decide.
+    The C back-end does so by itself, by its own estimate for the target; the others compute what they are given.
     """
 
     which: Literal["smaller", "all"] = "all"
@@ -36,6 +37,9 @@ def fold(policy: Policy, which: Literal["smaller", "all"] = "all") -> Policy:
     layers: list[Layer] = []
     weights: Weights = dict(policy.weights)
     for layer in policy.layers:
+        if isinstance(layer, GRU | LSTM):
+            layers.append(_folded_cell(layer, weights, which))
+            continue
         before = layers[-1] if layers else None
         if not (isinstance(layer, Linear) and isinstance(before, Linear)) or (which == "smaller" and _grows(before, layer)):
             layers.append(layer)
@@ -54,6 +58,21 @@ def fold(policy: Policy, which: Literal["smaller", "all"] = "all") -> Policy:
         if before.bias or layer.bias:
             weights[f"{name}.bias"] = bias.astype(np.float32)
     return policy.replace(layers=tuple(layers), weights=weights, golden=None)
+
+
+def _folded_cell(cell: GRU | LSTM, weights: Weights, which: str) -> GRU | LSTM:
+    """The cell without (some) factors; ``weights`` change in place."""
+    whole: dict[str, Any] = {}
+    for part, rank in (("ih", cell.rank_ih), ("hh", cell.rank_hh)):
+        full = f"{cell.name}.weight_{part}"
+        if rank is None:
+            continue
+        product = weights[f"{full}_u"].astype(np.float64) @ weights[f"{full}_v"]
+        if which == "all" or product.size < rank * sum(product.shape):
+            del weights[f"{full}_u"], weights[f"{full}_v"]
+            weights[full] = product.astype(np.float32)
+            whole[f"rank_{part}"] = None
+    return dataclasses.replace(cell, **whole)
 
 
 def _grows(first: Linear, second: Linear) -> bool:
@@ -78,6 +97,6 @@ FOLD = Pass(
     "fold",
     Fold,
     _run,
-    requires=(linear_layers, float_weights),
+    requires=(float_weights,),
     ensures=(Promise("the network computes the same function", _changed_function),),
 )

@@ -1,4 +1,4 @@
-"""lowrank: linear layers are trained on a low-rank manifold whose rank follows a tolerance, and come out as two thin ones."""
+"""lowrank: matrices are trained on manifolds of low rank that follows a tolerance, and come out as two thin ones each."""
 
 from __future__ import annotations
 
@@ -11,18 +11,15 @@ from pydantic.dataclasses import dataclass
 
 from ..errors import BadInput, require
 from ..policy import Policy
-from ..policy.layers import Linear
-from ..targets.profile import near
-from .factorize import split
 from .heal import JUDGED_EPISODES
 from .imitation import Imitation
-from .lowrank import decompose, largest_useful_rank
+from .lowrank import chosen_matrices, decompose, largest_useful_rank, split
 from .matrices import nonzero_masks
 from .passes import STRICT, Context, Pass, PassResult, Promise, Requirement
-from .requirements import environment, float_weights, linear_layers
+from .requirements import environment, float_weights
 
 NARROW = 16
-"""Layers with fewer inputs or outputs are left alone unless they are named: their ranks have little to give."""
+"""Matrices with fewer rows or columns are left alone unless their layer is named: their ranks have little to give."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -38,7 +35,7 @@ class LowRank(Imitation):
     rank: int | None = Field(default=None, ge=1)
     """Largest rank of every layer; where it is not smaller than what makes the layer smaller, that is the largest."""
     layers: tuple[str, ...] = ()
-    """Names of the linear layers; empty: all with at least 16 inputs and outputs."""
+    """Names of the linear layers, GRU and LSTM cells; empty: all matrices with at least 16 rows and columns."""
     every: Annotated[int, Field(ge=1, le=10_000)] = 4
     """Gradient steps per step of the integrator, which costs two QR decompositions and a small SVD per layer."""
     kind: Literal["lowrank"] = "lowrank"
@@ -51,7 +48,7 @@ def _run(policy: Policy, config: LowRank, context: Context) -> PassResult:
     from ..train.low_rank import Integrator, LowRankPupil
 
     chosen = _largest(policy, config)
-    integrator = Integrator({f"{name}.weight": rank for name, rank in chosen.items()}, config.theta, config.every)
+    integrator = Integrator(chosen, config.theta, config.every)
     settings = DistillConfig(
         steps=config.steps,
         iterations=config.iterations,
@@ -73,32 +70,26 @@ def _run(policy: Policy, config: LowRank, context: Context) -> PassResult:
         masks={name: mask for name, mask in nonzero_masks(policy.layers, policy.weights).items() if not mask.all()},
         env=context.env,
     )
-    halves: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-    for index, layer in enumerate(trained.layers):
-        if isinstance(layer, Linear) and layer.name in chosen:
-            factors = decompose(trained.weights[f"{layer.name}.weight"])
-            tail = np.sqrt(np.append(np.cumsum(factors.energy[::-1])[::-1], 0.0))
-            needed = int(np.argmax(tail <= max(config.theta, 1e-6) * tail[0]))
-            halves[index] = factors.cut(max(1, min(needed, chosen[layer.name])))
-    ranks = {trained.layers[index].name: len(right) for index, (_, right) in halves.items()}  # type: ignore[union-attr]
-    first = {name.removesuffix(".weight"): rank for name, rank in (integrator.ranks[0] if integrator.ranks else {}).items()}
-    return PassResult(split(trained, halves), {"ranks": ranks, "first_ranks": first}, "dlr")
+    halves: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    for name, largest in chosen.items():
+        factors = decompose(trained.weights[name])
+        tail = np.sqrt(np.append(np.cumsum(factors.energy[::-1])[::-1], 0.0))  # norm of what a rank of 0, 1, … leaves out
+        needed = int(np.argmax(tail <= max(config.theta, 1e-6) * tail[0]))
+        halves[name] = factors.cut(max(1, min(needed, largest)))
+    ranks = {name: len(right) for name, (_, right) in halves.items()}
+    return PassResult(split(trained, halves), {"ranks": ranks, "first_ranks": integrator.ranks[0]}, "dlr")
 
 
 def _largest(policy: Policy, config: LowRank) -> dict[str, int]:
-    """Name of each layer to train -> its largest rank. Raises BadInput for a name that is no linear layer's."""
-    linear = {layer.name: layer for layer in policy.layers if isinstance(layer, Linear)}
+    """Name of each matrix to train -> its largest rank. Raises BadInput for a name that no linear layer or cell has."""
     where = f"pass 'lowrank' on {policy.name}"
-    for name in config.layers:
-        if name not in linear:
-            raise BadInput(where, expected="names of linear layers", found=repr(name), repair=near(name, list(linear)))
-    names = config.layers or [name for name, layer in linear.items() if min(layer.in_size, layer.out_size) >= NARROW]
-    bounds = {name: largest_useful_rank(linear[name]) for name in names}
+    shapes = chosen_matrices(where, policy.layers, config.layers)
+    bounds = {name: largest_useful_rank(*shape) for name, shape in shapes.items() if config.layers or min(shape) >= NARROW}
     if not bounds or min(bounds.values()) < 1:
         raise BadInput(
             where,
-            expected="layers that a low rank makes smaller",
-            found=f"{', '.join(name for name, bound in bounds.items() if bound < 1) or 'none with 16 inputs and outputs'}",
+            expected="matrices that a low rank makes smaller",
+            found=", ".join(name for name, bound in bounds.items() if bound < 1) or f"none with {NARROW} inputs and outputs",
             repair="Name wide layers in `layers`",
         )
     return {name: min(bound, config.rank or bound) for name, bound in bounds.items()}
@@ -107,11 +98,11 @@ def _largest(policy: Policy, config: LowRank) -> dict[str, int]:
 def _fits(policy: Policy, config: LowRank, _: Context) -> None:
     masks = nonzero_masks(policy.layers, policy.weights)
     for name in _largest(policy, config):
-        if not masks[f"{name}.weight"].all():
+        if not masks[name].all():
             raise BadInput(
                 f"pass 'lowrank' on {policy.name}",
                 expected=f"no zeros in {name}: a low rank would fill them",
-                found=f"{int((~masks[f'{name}.weight']).sum())}",
+                found=f"{int((~masks[name]).sum())}",
                 repair="Put 'prune' behind 'lowrank', or name other layers",
             )
 
@@ -131,7 +122,6 @@ LOWRANK = Pass(
     LowRank,
     _run,
     requires=(
-        linear_layers,
         float_weights,
         Requirement("the layers can be made smaller and are not pruned", _fits),
         environment,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ..policy import Policy
-from ..policy.layers import GRU, LSTM, Layers, Linear, Weights, matrix_bits
+from ..policy.layers import GRU, LSTM, Layers, Linear, Weights, cell_matrices, matrix_bits
 
 Masks = dict[str, np.ndarray]
 """Matrix name -> bool [out, in], True where the entry may be other than zero."""
@@ -20,7 +20,7 @@ def matrices(layers: Layers) -> list[str]:
         if isinstance(layer, Linear):
             names.append(f"{layer.name}.weight")
         elif isinstance(layer, GRU | LSTM):
-            names += [f"{layer.name}.weight_ih", f"{layer.name}.weight_hh"]
+            names += cell_matrices(layer)
     return names
 
 

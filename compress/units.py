@@ -95,14 +95,15 @@ def hidden_groups(layers: Layers) -> list[Group]:
     """The groups of hidden units in layer order: those of linear layers and cells that another such layer hears.
 
     In between may stand anything elementwise, norms and a history; a layer of any other kind ends the chain, and so does one
-    whose weight another layer uses, too.
+    whose weight another layer uses, too, or a cell in factors.
     """
     shared = {layer.like for layer in layers if isinstance(layer, TiedLinear)}
     groups: list[Group] = []
     producer: int | None = None
     between: list[int] = []
     for index, layer in enumerate(layers):
-        if isinstance(layer, Linear | GRU | LSTM | CfC) and layer.name not in shared:
+        in_factors = isinstance(layer, GRU | LSTM) and (layer.rank_ih or layer.rank_hh)
+        if isinstance(layer, Linear | GRU | LSTM | CfC) and layer.name not in shared and not in_factors:
             if producer is not None:
                 groups.append(_group(layers, producer, between, index))
             producer, between = index, []

@@ -127,6 +127,13 @@ class _Graph:
             inputs.append(self.constant(full, self.policy.weights[full]))
         return self.node("Gemm", inputs, output, transB=1)
 
+    def gate(self, layer: GRU | LSTM, x: str, part: str, rank: int | None, output: str) -> str:
+        """All gates of a cell from its input (part "ih") or its state ("hh"); through the factors, where there are such."""
+        if rank is None:
+            return self.gemm(layer, x, f"weight_{part}", f"bias_{part}", output)
+        inner = self.gemm(layer, x, f"weight_{part}_v", None, f"{output}_inner")
+        return self.gemm(layer, inner, f"weight_{part}_u", f"bias_{part}", output)
+
     def number(self, name: str, value: float) -> str:
         """A scalar float32 constant."""
         return self.constant(name, np.asarray(value, np.float32))
@@ -237,8 +244,8 @@ class _Graph:
 
     def _gru(self, name: str, layer: GRU, x: str) -> str:
         h = f"state_in_{layer.name}_h"
-        from_input = self.split(self.gemm(layer, x, "weight_ih", "bias_ih", f"{name}_input"), 3, f"{name}_input_gate")
-        from_state = self.split(self.gemm(layer, h, "weight_hh", "bias_hh", f"{name}_state"), 3, f"{name}_state_gate")
+        from_input = self.split(self.gate(layer, x, "ih", layer.rank_ih, f"{name}_input"), 3, f"{name}_input_gate")
+        from_state = self.split(self.gate(layer, h, "hh", layer.rank_hh, f"{name}_state"), 3, f"{name}_state_gate")
         add, mul = lambda a, b, out: self.node("Add", [a, b], out), lambda a, b, out: self.node("Mul", [a, b], out)
         reset = self.node("Sigmoid", [add(from_input[0], from_state[0], f"{name}_r_sum")], f"{name}_r")
         update = self.node("Sigmoid", [add(from_input[1], from_state[1], f"{name}_z_sum")], f"{name}_z")
@@ -252,8 +259,8 @@ class _Graph:
 
     def _lstm(self, name: str, layer: LSTM, x: str) -> str:
         h, c = f"state_in_{layer.name}_h", f"state_in_{layer.name}_c"
-        from_input = self.gemm(layer, x, "weight_ih", "bias_ih", f"{name}_input")
-        from_state = self.gemm(layer, h, "weight_hh", "bias_hh", f"{name}_state")
+        from_input = self.gate(layer, x, "ih", layer.rank_ih, f"{name}_input")
+        from_state = self.gate(layer, h, "hh", layer.rank_hh, f"{name}_state")
         gates = self.split(self.node("Add", [from_input, from_state], f"{name}_sum"), 4, f"{name}_gate")
         i, f, o = (self.node("Sigmoid", [gates[k]], f"{name}_{letter}") for k, letter in ((0, "i"), (1, "f"), (3, "o")))
         g = self.node("Tanh", [gates[2]], f"{name}_g")

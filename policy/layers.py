@@ -182,6 +182,10 @@ class GRU:
     """H; also the number of outputs."""
     weight_bits: Bits = 32
     """2, 3, 4, 8: both weights are int8, as a linear layer's, with weight_ih_scale [3H] and weight_hh_scale [3H]."""
+    rank_ih: Size | None = None
+    """r: in place of weight_ih there are weight_ih_u [3H, r] and weight_ih_v [r, in], whose product it is."""
+    rank_hh: Size | None = None
+    """r: in place of weight_hh there are weight_hh_u [3H, r] and weight_hh_v [r, H]."""
     kind: Literal["gru"] = "gru"
 
 
@@ -200,6 +204,10 @@ class LSTM:
     """H; also the number of outputs."""
     weight_bits: Bits = 32
     """2, 3, 4, 8: both weights are int8, as a linear layer's, with weight_ih_scale [4H] and weight_hh_scale [4H]."""
+    rank_ih: Size | None = None
+    """r: in place of weight_ih there are weight_ih_u [4H, r] and weight_ih_v [r, in], whose product it is."""
+    rank_hh: Size | None = None
+    """r: in place of weight_hh there are weight_hh_u [4H, r] and weight_hh_v [r, H]."""
     kind: Literal["lstm"] = "lstm"
 
 
@@ -261,12 +269,22 @@ def largest_integer(bits: int) -> int:
     return (1 << bits - 1) - 1
 
 
+def cell_matrices(layer: GRU | LSTM) -> dict[str, tuple[int, int]]:
+    """Full names of a cell's weight matrices -> (rows, columns)."""
+    gates = layer.hidden_size * (3 if isinstance(layer, GRU) else 4)
+    shapes: dict[str, tuple[int, int]] = {}
+    for part, columns, rank in (("ih", layer.in_size, layer.rank_ih), ("hh", layer.hidden_size, layer.rank_hh)):
+        full = f"{layer.name}.weight_{part}"
+        shapes |= {full: (gates, columns)} if rank is None else {f"{full}_u": (gates, rank), f"{full}_v": (rank, columns)}
+    return shapes
+
+
 def matrix_bits(layer: Layer) -> dict[str, int]:
     """Full names of the layer's weight matrices that may lie on a grid -> bits of a weight."""
     if isinstance(layer, Linear):
         return {f"{layer.name}.weight": layer.weight_bits}
     if isinstance(layer, GRU | LSTM):
-        return {f"{layer.name}.{tensor}": layer.weight_bits for tensor in ("weight_ih", "weight_hh")}
+        return dict.fromkeys(cell_matrices(layer), layer.weight_bits)
     return {}
 
 
@@ -297,8 +315,8 @@ def tensor_shapes(layer: Layer) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
         shapes |= {f"{layer.name}.{tensor}": ((layer.size,), f32) for tensor in ("scale", "offset")}
     elif isinstance(layer, GRU | LSTM):
         rows = layer.hidden_size * (3 if isinstance(layer, GRU) else 4)
-        matrix(f"{layer.name}.weight_ih", rows, layer.in_size, layer.weight_bits)
-        matrix(f"{layer.name}.weight_hh", rows, layer.hidden_size, layer.weight_bits)
+        for full, shape in cell_matrices(layer).items():
+            matrix(full, *shape, layer.weight_bits)
         shapes |= {f"{layer.name}.{tensor}": ((rows,), f32) for tensor in ("bias_ih", "bias_hh")}
     elif isinstance(layer, CfC):
         width = layer.in_size + layer.hidden_size

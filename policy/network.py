@@ -209,11 +209,11 @@ class Network(nn.Module):
                     grid = ((torch.round(x / step) + zero).clamp(layer.low, layer.high) - zero) * step
                     inside = x.clamp((layer.low - zero) * step, (layer.high - zero) * step)
                     x = _straight_through(grid, inside)
-                case GRU(name=name):
-                    x = self._gru(name, x, left.pop(0))
+                case GRU():
+                    x = self._gru(layer, x, left.pop(0))
                     following.append(x)
-                case LSTM(name=name):
-                    x, cell = self._lstm(name, x, left.pop(0), left.pop(0))
+                case LSTM():
+                    x, cell = self._lstm(layer, x, left.pop(0), left.pop(0))
                     following += [x, cell]
                 case CfC():
                     x = self._cfc(layer, x, left.pop(0))
@@ -233,21 +233,23 @@ class Network(nn.Module):
             self._maps[layer] = known
         return store[known[0]] * known[1]
 
-    def _gates(self, name: str, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-        t = self.tensor
-        return (
-            F.linear(x, t(f"{name}.weight_ih"), t(f"{name}.bias_ih")),
-            F.linear(h, t(f"{name}.weight_hh"), t(f"{name}.bias_hh")),
-        )
+    def _gates(self, layer: GRU | LSTM, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        return self._gate(layer, "ih", layer.rank_ih, x), self._gate(layer, "hh", layer.rank_hh, h)
 
-    def _gru(self, name: str, x: Tensor, h: Tensor) -> Tensor:
-        from_input, from_state = (gate.chunk(3, dim=-1) for gate in self._gates(name, x, h))
+    def _gate(self, layer: GRU | LSTM, part: str, rank: int | None, x: Tensor) -> Tensor:
+        t, weight, bias = self.tensor, f"{layer.name}.weight_{part}", self.tensor(f"{layer.name}.bias_{part}")
+        if rank is None:
+            return F.linear(x, t(weight), bias)
+        return F.linear(F.linear(x, t(f"{weight}_v")), t(f"{weight}_u"), bias)
+
+    def _gru(self, layer: GRU, x: Tensor, h: Tensor) -> Tensor:
+        from_input, from_state = (gate.chunk(3, dim=-1) for gate in self._gates(layer, x, h))
         reset, update = (torch.sigmoid(a + b) for a, b in zip(from_input[:2], from_state[:2], strict=True))
         new = torch.tanh(from_input[2] + reset * from_state[2])
         return (1 - update) * new + update * h
 
-    def _lstm(self, name: str, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-        from_input, from_state = self._gates(name, x, h)
+    def _lstm(self, layer: LSTM, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+        from_input, from_state = self._gates(layer, x, h)
         i, f, g, o = (from_input + from_state).chunk(4, dim=-1)
         c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
         return torch.sigmoid(o) * torch.tanh(c), c

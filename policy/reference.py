@@ -157,10 +157,10 @@ class Reference:
             case Quantize(scale=scale, zero_point=zero):
                 step = self.dtype(np.float32(scale))
                 return (np.clip(np.round(x / step) + zero, layer.low, layer.high) - zero).astype(self.dtype) * step
-            case GRU(name=name):
-                return self._gru(name, x)
-            case LSTM(name=name):
-                return self._lstm(name, x)
+            case GRU():
+                return self._gru(layer, x)
+            case LSTM():
+                return self._lstm(layer, x)
             case CfC():
                 return self._cfc(layer, x)
             case History(name=name, size=size):
@@ -168,24 +168,27 @@ class Reference:
                 return self._state[f"{name}_past"]
         raise ValueError(f"no layer {layer!r}")
 
-    def _gates(self, name: str, x: np.ndarray, h: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        tensor = self._tensors
-        return (
-            tensor[f"{name}.weight_ih"] @ x + tensor[f"{name}.bias_ih"],
-            tensor[f"{name}.weight_hh"] @ h + tensor[f"{name}.bias_hh"],
-        )
+    def _gates(self, layer: GRU | LSTM, x: np.ndarray, h: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self._gate(layer, "ih", layer.rank_ih, x), self._gate(layer, "hh", layer.rank_hh, h)
 
-    def _gru(self, name: str, x: np.ndarray) -> np.ndarray:
+    def _gate(self, layer: GRU | LSTM, part: str, rank: int | None, x: np.ndarray) -> np.ndarray:
+        tensor, weight = self._tensors, f"{layer.name}.weight_{part}"
+        y = tensor[weight] @ x if rank is None else tensor[f"{weight}_u"] @ (tensor[f"{weight}_v"] @ x)
+        return y + tensor[f"{layer.name}.bias_{part}"]
+
+    def _gru(self, layer: GRU, x: np.ndarray) -> np.ndarray:
+        name = layer.name
         h = self._state[f"{name}_h"]
-        from_input, from_state = (np.split(gate, 3) for gate in self._gates(name, x, h))
+        from_input, from_state = (np.split(gate, 3) for gate in self._gates(layer, x, h))
         reset, update = (_sigmoid(a + b) for a, b in zip(from_input[:2], from_state[:2], strict=True))
         new = np.tanh(from_input[2] + reset * from_state[2])
         self._state[f"{name}_h"] = (1 - update) * new + update * h
         return self._state[f"{name}_h"]
 
-    def _lstm(self, name: str, x: np.ndarray) -> np.ndarray:
+    def _lstm(self, layer: LSTM, x: np.ndarray) -> np.ndarray:
+        name = layer.name
         h, c = self._state[f"{name}_h"], self._state[f"{name}_c"]
-        i, f, g, o = np.split(sum(self._gates(name, x, h)), 4)
+        i, f, g, o = np.split(sum(self._gates(layer, x, h)), 4)
         c = _sigmoid(f) * c + _sigmoid(i) * np.tanh(g)
         self._state[f"{name}_c"], self._state[f"{name}_h"] = c, _sigmoid(o) * np.tanh(c)
         return self._state[f"{name}_h"]

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from pilotfish.compress import Context, apply
 from pilotfish.compress.action_error import action_error
 from pilotfish.compress.activations import network_outputs
-from pilotfish.compress.factorize import FACTORIZE, Factorize, split
+from pilotfish.compress.factorize import FACTORIZE, Factorize
 from pilotfish.compress.fold import FOLD, Fold, fold
-from pilotfish.compress.lowrank import decompose, largest_useful_rank, rank_for_energy
+from pilotfish.compress.lowrank import decompose, largest_useful_rank, rank_for_energy, split
 from pilotfish.errors import BadInput
 from pilotfish.policy import Action
 from pilotfish.policy.layers import Linear
@@ -50,7 +50,7 @@ def test_full_rank_reproduces_and_error_is_monotone_in_rank(shape, weighted):
 @settings(max_examples=60, deadline=None)
 @given(inputs=st.integers(1, 300), out=st.integers(1, 300))
 def test_the_largest_useful_rank_is_the_last_that_shrinks(inputs, out):
-    rank = largest_useful_rank(Linear("l", inputs, out))
+    rank = largest_useful_rank(out, inputs)
     assert rank * (inputs + out) < inputs * out <= (rank + 1) * (inputs + out)
 
 
@@ -104,6 +104,26 @@ def test_a_tolerated_action_error_is_kept_and_a_larger_one_frees_more(make, crit
     assert parameters[-1] < parameters[0]
 
 
+@pytest.mark.parametrize("settings_", [{"energy": 0.9}, {"tolerance": 0.3}, {"energy": 0.999, "criterion": "outputs"}])
+def test_a_cell_is_factorized_and_folds_back(make, settings_):
+    rng, policy = np.random.default_rng(0), make((4, 16, 12, 3), cell=True)
+    low = 0.3 * rng.normal(size=(48, 4)) @ rng.normal(size=(4, 16)) + 0.01 * rng.normal(size=(48, 16))
+    policy = policy.replace(weights=policy.weights | {"gru.weight_hh": low.astype(np.float32)})
+    small = apply(policy, FACTORIZE, Factorize(layers=("gru",), **settings_), Context(policy))
+    cell, ranks = small.layers[0], small.contract.provenance.passes[-1].changed["ranks"]
+    assert 1 <= cell.rank_hh <= 4
+    assert cell.rank_hh == ranks["gru.weight_hh"]
+    assert cell.rank_ih == ranks.get("gru.weight_ih")
+    assert small.contract.state == policy.contract.state
+    assert small.parameters < policy.parameters
+    wanted, found = network_outputs(policy, policy.golden), network_outputs(small, policy.golden)
+    error = action_error(policy, wanted, found)
+    assert error < (0.3 if "tolerance" in settings_ else 1.0)
+    whole = apply(small, FOLD, Fold(), Context(small))
+    assert whole.layers == policy.layers
+    np.testing.assert_allclose(network_outputs(whole, policy.golden), found, atol=1e-4)
+
+
 def test_a_tolerance_that_allows_nothing_leaves_all_as_it_is(make):
     policy = make((5, 40, 40, 3))
     same = apply(policy, FACTORIZE, Factorize(tolerance=1e-9), Context(policy))
@@ -115,11 +135,11 @@ def test_a_tolerance_that_allows_nothing_leaves_all_as_it_is(make):
 @given(rank=st.integers(1, 40), seed=st.integers(0, 99))
 def test_folding_undoes_splitting(make, rank, seed):
     policy = make((5, 40, 12, 3), seed)
-    halves = {2: decompose(policy.weights["fc1.weight"]).cut(min(rank, 12))}
+    halves = {"fc1.weight": decompose(policy.weights["fc1.weight"]).cut(min(rank, 12))}
     thin = split(policy, halves)
     whole = apply(thin, FOLD, Fold(), Context(thin))
     assert whole.layers == policy.layers
-    np.testing.assert_allclose(whole.weights["fc1.weight"], np.matmul(*halves[2], dtype=np.float64), atol=1e-6)
+    np.testing.assert_allclose(whole.weights["fc1.weight"], np.matmul(*halves["fc1.weight"], dtype=np.float64), atol=1e-6)
     np.testing.assert_array_equal(whole.weights["fc1.bias"], policy.weights["fc1.bias"])
     for obs in policy.golden.obs[::20]:
         np.testing.assert_allclose(Reference(whole).act(obs), Reference(thin).act(obs), rtol=1e-4, atol=1e-4)

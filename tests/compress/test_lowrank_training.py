@@ -18,7 +18,7 @@ def test_ranks_fall_and_the_pole_stands(pilot, bound):
     steps = [{"pass": "lowrank", "layers": ["two"], "theta": 0.3, "rank": bound} | QUICK]
     small = compress(pilot, parse_recipe(steps))
     changed = small.contract.provenance.passes[0].changed
-    rank = changed["ranks"]["two"]
+    rank = changed["ranks"]["two.weight"]
     assert 1 <= rank <= (bound or 11)  # 12 is where two thin matrices of 24 x 12 are as large as one of 24 x 24
     assert [layer.name for layer in small.layers if layer.kind == "linear"] == ["one", "two_v", "two_u", "three"]
     assert small.weights["two_v.weight"].shape == (rank, 24)
@@ -28,13 +28,13 @@ def test_ranks_fall_and_the_pole_stands(pilot, bound):
 
 def test_what_cannot_be_trained_so_is_refused(pilot, make):
     context = Context(pilot, "CartPole-v1")
-    with pytest.raises(BadInput, match=r"names of linear layers.*'tow'.*two"):
+    with pytest.raises(BadInput, match=r"names of linear layers or cells.*'tow'.*two"):
         apply(pilot, LOWRANK, LowRank(layers=("tow",)), context)
     narrow = make((5, 8, 8, 3))
     with pytest.raises(BadInput, match="none with 16 inputs and outputs"):
         apply(narrow, LOWRANK, LowRank(), Context(narrow))
     holed = np.where(np.arange(24) == 3, np.float32(0), pilot.weights["two.weight"])
-    with pytest.raises(BadInput, match=r"no zeros in two.*Put 'prune' behind"):
+    with pytest.raises(BadInput, match=r"no zeros in two\.weight.*Put 'prune' behind"):
         apply(pilot.replace(weights=pilot.weights | {"two.weight": holed}), LOWRANK, LowRank(), context)
     with pytest.raises(BadInput, match="expected an environment"):
         apply(pilot, LOWRANK, LowRank(), Context(pilot))

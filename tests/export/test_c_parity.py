@@ -44,7 +44,8 @@ def networks(draw, most_layers=5):
             if kind == "linear":
                 layers.append(Linear(f"l{index}", width, out, bias=draw(st.booleans()), weight_bits=bits))
             else:
-                layers.append((GRU if kind == "gru" else LSTM)(f"l{index}", width, out, weight_bits=bits))
+                ranks = {f"rank_{part}": draw(st.sampled_from([None, None, 3])) for part in ("ih", "hh")}
+                layers.append((GRU if kind == "gru" else LSTM)(f"l{index}", width, out, weight_bits=bits, **ranks))
             width = out
         elif kind == "activation":
             layers.append(Activation(draw(st.sampled_from(ACTIVATIONS)), alpha=draw(st.sampled_from([0.01, 0.5, 1.0]))))

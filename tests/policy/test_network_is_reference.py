@@ -79,7 +79,9 @@ def policies(draw: st.DrawFn, quantized: bool = False) -> Policy:
         elif kind == "clip":
             layers.append(Clip(-draw(st.floats(0.1, 3)), draw(st.floats(0.1, 3))))
         elif kind in ("gru", "lstm"):
-            layers.append((GRU if kind == "gru" else LSTM)(name(), width, out, weight_bits=bits))
+            ranks = st.sampled_from([None, 1, 2])
+            cell = GRU if kind == "gru" else LSTM
+            layers.append(cell(name(), width, out, weight_bits=bits, rank_ih=draw(ranks), rank_hh=draw(ranks)))
             width = out
         elif kind == "cfc":
             layers.append(CfC(name(), width, out, draw(st.sampled_from([(), (4,), (3, 5)])), draw(st.floats(0.01, 2))))
