@@ -56,8 +56,8 @@ def recorded(policy: Policy, kind: str, context: Context) -> Golden:
             f"pass {kind!r} on {policy.name}",
             expected="a golden rollout recorded in the environment, to calibrate on",
             found="none" if golden is None else "one of random observations, whose ranges mean nothing",
-            repair='Adopt or train the policy with --env, or set activations = "float" (quantize) or criterion = "weights" '
-            "(factorize), which need no calibration",
+            repair='Adopt or train the policy with --env, or set what needs no calibration: activations = "float" (quantize), '
+            'criterion = "weights" (factorize), criterion = "magnitude" and reconstruct = false (shrink)',
         )
     return golden
 
