@@ -10,6 +10,7 @@ import numpy as np
 
 from ..policy import Policy
 from ..policy.layers import Activation, Affine, Layer, Layers, Linear, Quantize, Weights
+from .equalize import affine_name, sizes
 from .replay import Replay
 
 Calibration = Literal["minmax", "percentile", "mse", "action"]
@@ -25,8 +26,6 @@ HEADROOM = 8.0
 are fine enough for both."""
 MARGIN = 1.2
 """Per-channel ranges of the observation reach this many times farther from their middle than what was recorded."""
-NARROWEST = 0.01
-"""No channel's range is narrower than this share of the widest: one that stood still in the recording may move some day."""
 SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 1.15)
 """Candidates for the end of a range, as shares of the recorded one."""
 SWEEPS = 2
@@ -87,8 +86,8 @@ def per_channel(policy: Policy, index: int, values: np.ndarray, calibration: Cal
     assert isinstance(layer, Linear)
     ranges = np.array([activation_range(column[:, None], calibration, percentile) for column in values.T])
     middle, half = ranges.mean(axis=1), MARGIN * (ranges[:, 1] - ranges[:, 0]) / 2
-    half = np.maximum(half, NARROWEST * float(half.max()) or 1.0)
-    name = channel_layer(policy, layer)
+    half = sizes(half) * (np.exp(np.log(half[half > 0]).mean()) if half.any() else 1.0)
+    name = affine_name(policy, layer)
     weight = policy.weights[f"{layer.name}.weight"].astype(np.float64)
     bias = policy.weights.get(f"{layer.name}.bias", np.zeros(layer.out_size)).astype(np.float64)
     weights = policy.weights | {
@@ -100,14 +99,6 @@ def per_channel(policy: Policy, index: int, values: np.ndarray, calibration: Cal
     changed = (Affine(name, layer.in_size), dataclasses.replace(layer, bias=True))
     layers = (*policy.layers[:index], *changed, *policy.layers[index + 1 :])
     return policy.replace(layers=layers, weights=weights, golden=None)
-
-
-def channel_layer(policy: Policy, layer: Linear) -> str:
-    """Name of the affine layer that :func:`per_channel` puts before ``layer``."""
-    names, name = {getattr(other, "name", "") for other in policy.layers}, f"{layer.name[:50]}_channels"
-    while name in names:
-        name += "_"
-    return name
 
 
 def least_action_error(

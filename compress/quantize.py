@@ -11,7 +11,7 @@ from pydantic.dataclasses import dataclass
 
 from ..errors import BadInput
 from ..policy import Policy
-from ..policy.layers import GRU, LSTM, Affine, Layer, Linear, Weights, largest_integer
+from ..policy.layers import GRU, LSTM, History, Layer, Layers, Linear, Weights, largest_integer, matrix_bits
 from ..policy.layers import Quantize as QuantizeLayer
 from ..targets.profile import near
 from .activations import layer_inputs
@@ -19,12 +19,12 @@ from .calibration import (
     Calibration,
     activation_grid,
     activation_range,
-    channel_layer,
     int16_grid,
     least_action_error,
     per_channel,
     whole,
 )
+from .equalize import least_moved
 from .matrices import dense, matrices
 from .passes import STRICT, Context, Pass, PassResult, Promise, Requirement
 from .replay import Replay
@@ -73,6 +73,10 @@ class Quantize:
     """The grid of the normalized observation. int8 is, before any healing, a costly thing: measured over five
     episodes of an adopted PPO HalfCheetah policy, the return of 5,891 became 4,841 with it and 5,882 without a grid.
     int8-channel: every entry has its own range, taken back in the weights of the first linear layer."""
+    equalize: bool = False
+    """Divide the inputs of layers by a power of their recorded ranges where that changes no function: at the observation, by an
+    affine layer, and behind a ReLU, for nothing. Each place gets the power with which rounding moves the recorded actions least.
+    Worth most where entries of the observation have very different ranges and no normalizer evens them out."""
     keep_float: tuple[str, ...] = ()
     """Names of layers that stay float32."""
     kind: Literal["quantize"] = "quantize"
@@ -88,14 +92,44 @@ class Quantize:
 
 
 def _run(policy: Policy, config: Quantize, context: Context) -> PassResult:
+    changed: dict[str, Any] = {}
     given = _with_channels(policy, config, context)
+    if config.equalize:
+        golden = recorded(policy, config.kind, context)
+        proxy = {name: min(bits, 4) if config.weight_bits == "mixed" else bits for name, bits in bits_of(given, config).items()}
+        given, changed["equalized"] = least_moved(
+            given, golden, lambda tried: _rounded(tried, proxy, config, context)[:2], Replay(policy, golden)
+        )
     bits, scan = _bits(given, config, context)
-    grids, ranges = _grids(given, bits, config, context)
-    weights: Weights = dict(given.weights)
+    layers, weights, names, places = _rounded(given, bits, config, context)
+    if config.calibration == "action" and places:
+        replay = Replay(policy, recorded(policy, config.kind, context))
+        layers, errors = least_action_error(layers, weights, places, replay)
+        changed["action_error"] = [round(error, 6) for error in errors]
+    changed = {
+        "activations": {name: _in_numbers(layers[place]) for place, name in names.items()},
+        "weight_error": {name: relative_error(given.weights[name], dense(weights, name)) for name in matrices(policy.layers)},
+        "steps_off": {name: _steps_off(given.weights[name], weights, name, each) for name, each in _on_grids(layers)},
+    } | changed
+    zeros = {name: int((policy.weights[name] == 0).sum()) for name in matrices(policy.layers)}
+    if any(zeros.values()):
+        changed["zeros"] = zeros  # what pruning took out: on a coarse grid it looks like rounding
+    if set(bits.values()) != {8}:
+        changed["weight_bits"] = bits
+    suffix = "mixed" if config.weight_bits == "mixed" else _suffix(bits)
+    return PassResult(policy.replace(layers=layers, weights=weights, golden=None), changed | scan, suffix)
+
+
+def _rounded(
+    policy: Policy, bits: dict[str, int], config: Quantize, context: Context
+) -> tuple[Layers, Weights, dict[int, str], dict[int, tuple[float, float]]]:
+    """(layers, weights, place of a grid -> the linear layer behind it, place of an int8 grid -> its range)"""
+    grids, ranges = _grids(policy, bits, config, context)
+    weights: Weights = dict(policy.weights)
     layers: list[Layer] = []
-    places: dict[int, tuple[float, float]] = {}
     names: dict[int, str] = {}
-    for index, layer in enumerate(given.layers):
+    places: dict[int, tuple[float, float]] = {}
+    for index, layer in enumerate(policy.layers):
         if isinstance(layer, Linear | GRU | LSTM) and bits[layer.name] != 32:
             if index in grids:
                 names[len(layers)] = layer.name
@@ -106,21 +140,7 @@ def _run(policy: Policy, config: Quantize, context: Context) -> PassResult:
             for name in matrices((layer,)):
                 weights[name], weights[f"{name}_scale"] = quantized_rows(weights[name], bits[layer.name], config.granularity)
         layers.append(layer)
-    changed: dict[str, Any] = {}
-    if config.calibration == "action" and places:
-        found, errors = least_action_error(layers, weights, places, Replay(policy, recorded(policy, config.kind, context)))
-        layers, changed["action_error"] = list(found), [round(error, 6) for error in errors]
-    changed = {
-        "activations": {name: _in_numbers(layers[place]) for place, name in names.items()},
-        "weight_error": {name: relative_error(given.weights[name], dense(weights, name)) for name in matrices(policy.layers)},
-    } | changed
-    zeros = {name: int((policy.weights[name] == 0).sum()) for name in matrices(policy.layers)}
-    if any(zeros.values()):
-        changed["zeros"] = zeros  # what pruning took out: on a coarse grid it looks like rounding
-    if set(bits.values()) != {8}:
-        changed["weight_bits"] = bits
-    suffix = "mixed" if config.weight_bits == "mixed" else _suffix(bits)
-    return PassResult(policy.replace(layers=tuple(layers), weights=weights, golden=None), changed | scan, suffix)
+    return tuple(layers), weights, names, places
 
 
 def _bits(policy: Policy, config: Quantize, context: Context) -> tuple[dict[str, int], dict[str, Any]]:
@@ -201,7 +221,8 @@ def _grids(
     for index, values in inputs.items():
         before = policy.layers[index - 1] if index else None
         if index == first and config.quantize_input == "int16":
-            grids[index] = int16_grid(None, values, normalizer.clip if normalizer else None)
+            normalized = before is None or isinstance(before, History)
+            grids[index] = int16_grid(None, values, normalizer.clip if normalizer and normalized else None)
         elif index == first and config.quantize_input == "int8-channel":
             grids[index], ranges[index] = QuantizeLayer(float(np.float32(1 / 127)), 0), (-1.0, 1.0)
         elif index != first and config.activations == "int16":
@@ -219,7 +240,7 @@ def _in_numbers(layer: Layer) -> dict[str, float]:
 
 def _calibrated(policy: Policy, config: Quantize, context: Context) -> None:
     rounded = config.activations != "float" and any(isinstance(layer, Linear) for layer in policy.layers)
-    if rounded or config.weight_bits == "mixed":
+    if rounded or config.weight_bits == "mixed" or config.equalize:
         recorded(policy, config.kind, context)
 
 
@@ -228,27 +249,23 @@ def _has_weights(policy: Policy, _: Quantize, __: Context) -> None:
         raise BadInput(f"pass 'quantize' on {policy.name}", expected="at least one layer with weights", found="none")
 
 
-def _off_grid(before: Policy, result: PassResult, _: Quantize) -> str:
-    after = result.policy
-    for layer in after.layers:
-        if not isinstance(layer, Linear | GRU | LSTM) or layer.weight_bits == 32:
-            continue
-        for name in matrices((layer,)):
-            scale = after.weights[f"{name}_scale"][:, None]
-            given = _channels_taken_back(before, after, layer, before.weights[name])
-            nearest = np.clip(given, -largest_integer(layer.weight_bits) * scale, largest_integer(layer.weight_bits) * scale)
-            if (np.abs(dense(after.weights, name) - nearest) > 0.5001 * scale).any():
-                return f"{name} farther from its float32 value than half a step"
+def _on_grids(layers: Layers) -> list[tuple[str, int]]:
+    """(name, bits) of every matrix of integers."""
+    return [(name, bits) for layer in layers for name, bits in matrix_bits(layer).items() if bits != 32]
+
+
+def _steps_off(given: np.ndarray, weights: Weights, name: str, bits: int) -> float:
+    """How far a rounded weight lies from its float32 value, or the end of the grid that it lies beyond; the largest, in steps."""
+    scale = weights[f"{name}_scale"][:, None]
+    nearest = np.clip(given, -largest_integer(bits) * scale, largest_integer(bits) * scale)
+    return round(float((np.abs(dense(weights, name) - nearest) / scale).max(initial=0.0)), 4)
+
+
+def _off_grid(_: Policy, result: PassResult, __: Quantize) -> str:
+    for name, off in result.changed["steps_off"].items():
+        if off > 0.5001:
+            return f"{off} steps in {name}"
     return ""
-
-
-def _channels_taken_back(before: Policy, after: Policy, layer: Layer, weight: np.ndarray) -> np.ndarray:
-    """``weight`` as it was to be rounded: times the channels' ranges, where an affine layer divides by them."""
-    if not isinstance(layer, Linear):
-        return weight
-    name = channel_layer(before, layer)
-    found = any(isinstance(other, Affine) and other.name == name for other in after.layers)
-    return weight / after.weights[f"{name}.scale"] if found else weight
 
 
 def _wrong_bits(before: Policy, result: PassResult, config: Quantize) -> str:
