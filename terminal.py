@@ -26,6 +26,7 @@ from .doctor import EXTRAS
 from .errors import BadInput, GateFailed, PilotfishError
 
 if TYPE_CHECKING:
+    from .compress.explain import Explanation
     from .doctor import Finding
     from .policy.bundle import Policy
     from .runtime.artifact import Artifact
@@ -231,8 +232,51 @@ def pass_table(before: Policy, after: Policy) -> None:
     """What each pass of a recipe changed."""
     table = Table("pass", "what it changed", title=f"{before.parameters:,} → {after.parameters:,} parameters")
     for record in after.contract.provenance.passes[len(before.contract.provenance.passes) :]:
-        table.add_row(escape(record.name), escape(", ".join(f"{key} {_short(value)}" for key, value in record.changed.items())))
+        changed = {key: value for key, value in record.changed.items() if key != "measured"}
+        table.add_row(escape(record.name), escape(", ".join(f"{key} {_short(value)}" for key, value in changed.items())))
     _err.print(table)
+
+
+def explanations(told: Sequence[Explanation], as_json: bool) -> None:
+    """What each variant of a policy costs and earns on each target, and which one wins."""
+    if as_json:
+        data([one.data() for one in told])
+        return
+    for one in told:
+        _explanation(one)
+
+
+def _explanation(told: Explanation) -> None:
+    caption = f"kept: of the original's mean return, paired; wanted: {told.keep:.0%}. m measured, e emulated, ~ estimated"
+    table = Table(title=f"{escape(told.policy)} on {told.target}", caption=caption, caption_justify="left")
+    table.add_column("variant", min_width=14)
+    for title, width in (("weights ≠ 0", 7), ("return kept", 13), ("latency us", 7), ("bytes", 9), ("RAM B", 7)):
+        table.add_column(title, justify="right", min_width=width)
+    table.add_column("beside the original", min_width=12)
+    for row in told.rows:
+        name = escape(f"{row.variant} ({row.backend})" if row.backend else row.variant)
+        if row.refused:
+            table.add_row(name, *["—"] * 5, escape(row.refused))
+            continue
+        size = row.figures.get("flash_bytes") or row.figures.get("artifact_bytes")
+        mark = " ◀" if f"{row.variant} ({row.backend})" == told.winner else ""
+        cells = [_cell(figure) for figure in (row.figures.get("latency_us"), size, row.figures.get("ram_bytes"))]
+        table.add_row(name + mark, f"{row.nonzero:,}", _kept(row.figures), *cells, escape(row.verdict))
+    _out.print(table)
+    won = f"{told.winner} wins: {told.reason}" if told.winner else f"no winner: {told.reason}"
+    _out.print(escape(won))
+
+
+def _kept(figures: dict[str, Any]) -> str:
+    """Share of the return with its interval; the paired difference where a ratio means nothing."""
+    share, difference = figures.get("retained"), figures.get("difference")
+    if share is not None and share["value"] is not None:
+        ends = "" if share["low"] is None else f"\n{100 * share['low']:.1f} … {100 * share['high']:.1f}"
+        return f"{share['value']:.1%}{ends}"
+    if difference is None:
+        return "—"
+    ends = "" if difference["low"] is None else f"\n{difference['low']:+.3g} … {difference['high']:+.3g}"
+    return f"by {difference['value']:+.3g}{ends}"
 
 
 def _short(value: Any) -> str:

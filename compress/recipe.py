@@ -19,7 +19,9 @@ from pydantic import TypeAdapter
 from ..errors import BadInput, require
 from ..policy import Policy
 from ..policy.contract import PassRecord
+from ..targets import Target
 from ..targets.profile import near, read_toml, validated
+from .effects import Watch
 from .passes import Context, apply, settings_of
 from .table import PASSES, PassConfig
 
@@ -73,11 +75,16 @@ def compress(
     seed: int = 0,
     progress: bool = False,
     on_pass: Callable[[int, PassRecord], None] | None = None,
+    targets: Sequence[Target] = (),
+    episodes: int = 0,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Policy:
     """Run ``recipe`` on ``policy``; the result carries the record of every pass and a new golden rollout.
 
     ``env`` defaults to the environment in the policy's provenance. ``progress`` shows bars while it heals;
-    ``on_pass`` is called with (number of the pass from 1, its record) after each. Nothing is written, and ``policy``
+    ``on_pass`` is called with (number of the pass from 1, its record) after each. With ``targets`` or ``episodes``, what
+    :mod:`pilotfish.compress.effects` measures before and after each pass goes into its record as ``measured``, and ``say`` is
+    told in a line. Nothing is written, and ``policy``
     stays as it is whatever happens. Raises BadInput where a pass cannot be applied, before any pass has cost time
     if it can be known then, and BrokenPass where a pass does not do what it promises.
     """
@@ -93,8 +100,10 @@ def compress(
             if requirement.early:
                 requirement.check(policy, config, context)
     smaller = policy
+    watch = Watch(env, targets, episodes, seed, say)
+    watch.look(policy)
     for number, config in enumerate(recipe, 1):
-        smaller = apply(smaller, PASSES[config.kind], config, context)
+        smaller = watch.record(apply(smaller, PASSES[config.kind], config, context))
         if on_pass is not None:
             on_pass(number, smaller.contract.provenance.passes[-1])
     return smaller.replace(golden=record_golden(smaller, env, steps=GOLDEN_STEPS, seed=GOLDEN_SEED))
