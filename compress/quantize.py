@@ -1,4 +1,4 @@
-"""quantize: weights of 8, 4, 3 or 2 bits on grids per row, activations on grids calibrated on recorded rollouts."""
+"""quantize: weights of 16, 8, 4, 3 or 2 bits, integers on grids per row, activations on grids calibrated on recorded rollouts."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from .passes import STRICT, Context, Pass, PassResult, Promise, Requirement
 from .replay import Replay
 from .requirements import float_weights, recorded
 from .sensitivity import choose_bits
-from .weight_grids import Granularity, quantized_rows, relative_error
+from .weight_grids import Granularity, half, quantized_rows, relative_error
 
 
 def _input_grid(value: Any) -> Any:
@@ -50,10 +50,11 @@ class Quantize:
     activations and state.
     """
 
-    weight_bits: Literal[2, 3, 4, 8, "mixed"] | dict[str, Literal[2, 3, 4, 8, 32]] = 8
-    """Bits of a weight. Fewer than 8 save flash on microcontrollers, where the C back-end stores them packed; everywhere else
-    they take a byte each. A table of layer names gives each layer its own; layers that it does not name get 8. "mixed": chosen
-    per layer by what its rounding does to the recorded actions, within ``budget_bytes`` or ``tolerance``."""
+    weight_bits: Literal[2, 3, 4, 8, 16, "mixed"] | dict[str, Literal[2, 3, 4, 8, 16, 32]] = 8
+    """Bits of a weight. 16 is float16: half the flash of float32 on microcontrollers, and the same arithmetic. Fewer than 8
+    save flash on microcontrollers, where the C back-end stores them packed; everywhere else they take a byte each. A table of
+    layer names gives each layer its own; layers that it does not name get 8. "mixed": chosen per layer by what its rounding
+    does to the recorded actions, within ``budget_bytes`` or ``tolerance``."""
     budget_bytes: int | None = Field(default=None, gt=0)
     """For "mixed": most bytes of weights, scales and biases included, as ``Policy.weight_bytes`` counts them."""
     tolerance: float | None = Field(default=None, gt=0)
@@ -138,6 +139,9 @@ def _rounded(
                 layers.append(grids[index])
             layer = dataclasses.replace(layer, weight_bits=bits[layer.name])  # type: ignore[arg-type]
             for name in matrices((layer,)):
+                if layer.weight_bits == 16:
+                    weights[name] = half(weights[name], f"{name} of {policy.name}")
+                    continue
                 weights[name], weights[f"{name}_scale"] = quantized_rows(weights[name], bits[layer.name], config.granularity)
         layers.append(layer)
     return tuple(layers), weights, names, places
@@ -175,11 +179,11 @@ def bits_of(policy: Policy, config: Quantize) -> dict[str, int]:
 
 
 def _suffix(bits: dict[str, int]) -> str:
-    """int8, w4 …, or mixed: what the pass adds to the policy's name."""
+    """int8, w4 …, fp16 or mixed: what the pass adds to the policy's name."""
     found = set(bits.values()) - {32}
     if len(found) > 1:
         return "mixed"
-    return {8: "int8"}.get(most := max(found, default=8), f"w{most}")
+    return {8: "int8", 16: "fp16"}.get(most := max(found, default=8), f"w{most}")
 
 
 def _first(policy: Policy) -> int | None:
@@ -193,7 +197,7 @@ def _with_channels(policy: Policy, config: Quantize, context: Context) -> Policy
     if first is None or config.quantize_input != "int8-channel" or config.activations == "float":
         return policy
     layer = policy.layers[first]
-    if not isinstance(layer, Linear) or bits_of(policy, config)[layer.name] == 32:
+    if not isinstance(layer, Linear) or bits_of(policy, config)[layer.name] > 8:
         return policy
     values = layer_inputs(policy, recorded(policy, config.kind, context), {first})[first]
     return per_channel(policy, first, values, config.calibration, config.percentile)
@@ -208,7 +212,7 @@ def _grids(
         index
         for index, layer in enumerate(policy.layers)
         if isinstance(layer, Linear)
-        and bits[layer.name] != 32
+        and bits[layer.name] <= 8
         and (config.quantize_input != "float" or index != first)
         and not (index and isinstance(policy.layers[index - 1], QuantizeLayer))
     }
@@ -239,7 +243,9 @@ def _in_numbers(layer: Layer) -> dict[str, float]:
 
 
 def _calibrated(policy: Policy, config: Quantize, context: Context) -> None:
-    rounded = config.activations != "float" and any(isinstance(layer, Linear) for layer in policy.layers)
+    bits = bits_of(policy, config)
+    linear = any(isinstance(layer, Linear) and bits[layer.name] <= 8 for layer in policy.layers)
+    rounded = config.activations != "float" and linear
     if rounded or config.weight_bits == "mixed" or config.equalize:
         recorded(policy, config.kind, context)
 
@@ -251,7 +257,7 @@ def _has_weights(policy: Policy, _: Quantize, __: Context) -> None:
 
 def _on_grids(layers: Layers) -> list[tuple[str, int]]:
     """(name, bits) of every matrix of integers."""
-    return [(name, bits) for layer in layers for name, bits in matrix_bits(layer).items() if bits != 32]
+    return [(name, bits) for layer in layers for name, bits in matrix_bits(layer).items() if bits <= 8]
 
 
 def _steps_off(given: np.ndarray, weights: Weights, name: str, bits: int) -> float:

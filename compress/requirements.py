@@ -15,10 +15,11 @@ from .passes import Context, Requirement
 def _float_weights(policy: Policy, config: Any, _: Context) -> None:
     cells = [layer for layer in policy.layers if isinstance(layer, Linear | GRU | LSTM) and layer.weight_bits != 32]
     if cells:
+        kind = "float16" if cells[0].weight_bits == 16 else f"int{cells[0].weight_bits}"
         raise BadInput(
             f"pass {config.kind!r} on {policy.name}",
             expected="float32 weights",
-            found=f"int{cells[0].weight_bits} in {', '.join(cell.name for cell in cells[:4])}",
+            found=f"{kind} in {', '.join(cell.name for cell in cells[:4])}",
             repair=f"Put {config.kind!r} before 'quantize' in the recipe",
         )
 

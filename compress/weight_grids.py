@@ -1,4 +1,4 @@
-"""Weights on integer grids: how a matrix is rounded after training."""
+"""Weights on integer grids, or in float16: how a matrix is rounded after training."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from ..errors import require
+from ..errors import BadInput, require
 
 Granularity = Literal["row", "tensor"]
 
@@ -31,6 +31,14 @@ def quantized_rows(weight: np.ndarray, bits: int = 8, granularity: Granularity =
         rows = wide if granularity == "row" else wide.reshape(1, -1)
         scale = np.broadcast_to(best_step(torch.from_numpy(rows), bits).numpy(), len(wide)).copy()
     return np.clip(np.round(wide / scale[:, None]), -most, most).astype(np.int8), scale
+
+
+def half(weight: np.ndarray, where: str) -> np.ndarray:
+    """float16 [out, in], every weight rounded to the nearest. Raises BadInput for one beyond what float16 holds."""
+    largest = float(np.finfo(np.float16).max)
+    if (size := float(np.abs(weight).max(initial=0.0))) > largest:
+        raise BadInput(where, expected=f"weights up to {largest:,.0f}, as float16 holds", found=f"{size:,.0f}")
+    return weight.astype(np.float16)
 
 
 def relative_error(before: np.ndarray, after: np.ndarray) -> float:

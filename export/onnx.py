@@ -110,11 +110,13 @@ class _Graph:
         return outputs
 
     def weight(self, layer: Linear | GRU | LSTM, tensor: str) -> str:
-        """A weight matrix by full tensor name; integers come with their per-row dequantizer."""
+        """A weight matrix by full tensor name; integers come with their per-row dequantizer, float16 with a Cast."""
         full = f"{layer.name}.{tensor}"
         value = self.policy.weights[full]
         if layer.weight_bits == 32:
             return self.constant(full, value)
+        if layer.weight_bits == 16:
+            return self.node("Cast", [self.constant(full, value)], f"{full}_float", to=self.onnx.TensorProto.FLOAT)
         scale = self.constant(f"{full}_scale", self.policy.weights[f"{full}_scale"])
         zero = self.constant(f"{full}_zero", np.zeros(len(value), np.int8))
         return self.node("DequantizeLinear", [self.constant(full, value), scale, zero], f"{full}_float", axis=0)

@@ -19,8 +19,9 @@ from .contract import StateTensor
 STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=64)]
 Size = Annotated[int, Field(gt=0, le=1_000_000)]
-Bits = Literal[2, 3, 4, 8, 32]
-"""Bits of a weight: 32 is float32; fewer are signed integers, the same distance to either side of 0, with a scale per row."""
+Bits = Literal[2, 3, 4, 8, 16, 32]
+"""Bits of a weight: 32 is float32 and 16 is float16, which takes half the room and is computed with as float32; fewer are signed
+integers, the same distance to either side of 0, with a scale per row."""
 
 ActivationName = Literal[
     "tanh", "relu", "elu", "silu", "sigmoid", "softsign", "leaky_relu", "gelu", "selu", "softplus", "mish", "hardswish"
@@ -41,7 +42,7 @@ class Linear:
     """False: no bias tensor."""
     weight_bits: Bits = 32
     """2, 3, 4, 8: weight is int8 in [-1, 1], [-3, 3], [-7, 7], [-127, 127], beside weight_scale float32 [out]: W = weight *
-    scale per row."""
+    scale per row. 16: weight is float16."""
     kind: Literal["linear"] = "linear"
 
 
@@ -181,7 +182,8 @@ class GRU:
     hidden_size: Size
     """H; also the number of outputs."""
     weight_bits: Bits = 32
-    """2, 3, 4, 8: both weights are int8, as a linear layer's, with weight_ih_scale [3H] and weight_hh_scale [3H]."""
+    """2, 3, 4, 8: both weights are int8, as a linear layer's, with weight_ih_scale [3H] and weight_hh_scale [3H]; 16:
+    float16."""
     rank_ih: Size | None = None
     """r: in place of weight_ih there are weight_ih_u [3H, r] and weight_ih_v [r, in], whose product it is."""
     rank_hh: Size | None = None
@@ -203,7 +205,8 @@ class LSTM:
     hidden_size: Size
     """H; also the number of outputs."""
     weight_bits: Bits = 32
-    """2, 3, 4, 8: both weights are int8, as a linear layer's, with weight_ih_scale [4H] and weight_hh_scale [4H]."""
+    """2, 3, 4, 8: both weights are int8, as a linear layer's, with weight_ih_scale [4H] and weight_hh_scale [4H]; 16:
+    float16."""
     rank_ih: Size | None = None
     """r: in place of weight_ih there are weight_ih_u [4H, r] and weight_ih_v [r, in], whose product it is."""
     rank_hh: Size | None = None
@@ -290,12 +293,12 @@ def matrix_bits(layer: Layer) -> dict[str, int]:
 
 def tensor_shapes(layer: Layer) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
     """Full tensor name -> (shape, dtype) that ``layer`` needs in the weights."""
-    f32, i8 = np.dtype(np.float32), np.dtype(np.int8)
+    f32, f16, i8 = np.dtype(np.float32), np.dtype(np.float16), np.dtype(np.int8)
     shapes: dict[str, tuple[tuple[int, ...], np.dtype]] = {}
 
     def matrix(full: str, rows: int, columns: int, bits: int) -> None:
-        shapes[full] = ((rows, columns), f32 if bits == 32 else i8)
-        if bits != 32:
+        shapes[full] = ((rows, columns), {32: f32, 16: f16}.get(bits, i8))
+        if bits <= 8:
             shapes[f"{full}_scale"] = ((rows,), f32)
 
     if isinstance(layer, Linear):

@@ -62,6 +62,12 @@ def int8_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
     return torch.round(weight / scale[:, None]).clamp(-127, 127), scale
 
 
+def half(weight: Tensor) -> Tensor:
+    """Every weight as the float16 next to it, or the largest there is, as float32."""
+    largest = torch.finfo(torch.float16).max
+    return weight.detach().clamp(-largest, largest).to(torch.float16).float()
+
+
 def _key(parameter: str) -> str:
     """The bundle's name of a parameter: the last "__" is the dot (a layer's own name may hold others)."""
     layer, _, tensor = parameter.rpartition("__")
@@ -82,6 +88,7 @@ class Network(nn.Module):
         self._int8: set[str] = set()
         self._maps: dict[HashedLinear, tuple[Tensor, Tensor]] = {}
         self._narrow: dict[str, int] = {}
+        self._half: set[str] = set()
         for layer in layers:
             bits = matrix_bits(layer)
             for name, (shape, _) in tensor_shapes(layer).items():
@@ -91,6 +98,8 @@ class Network(nn.Module):
                 self.register_parameter(name.replace(".", "__"), nn.Parameter(value))
                 if bits.get(name, 32) == 8:
                     self._int8.add(name)
+                elif bits.get(name, 32) == 16:
+                    self._half.add(name)
                 elif bits.get(name, 32) < 8:
                     self._narrow[name] = bits[name]
                     self._put_step(name, best_step(value, bits[name]) if weights is None else torch.ones(shape[0]))
@@ -136,6 +145,8 @@ class Network(nn.Module):
                 step = self._step(key).cpu()
                 q = on_grid(value, step, self._narrow[key])[0]
                 weights[key], weights[f"{key}_scale"] = q.to(torch.int8).numpy(), step.numpy()
+            elif key in self._half:
+                weights[key] = half(value).to(torch.float16).numpy()
             elif key in self._int8:
                 q, scale = int8_rows(value)
                 weights[key], weights[f"{key}_scale"] = q.to(torch.int8).numpy(), scale.numpy()
@@ -148,6 +159,8 @@ class Network(nn.Module):
         parameter = getattr(self, name.replace(".", "__"))
         if name in self._narrow:
             return on_grid(parameter, self._step(name), self._narrow[name])[1]
+        if name in self._half:
+            return _straight_through(half(parameter), parameter)
         if name not in self._int8:
             return parameter
         q, scale = int8_rows(parameter)

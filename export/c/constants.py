@@ -38,12 +38,24 @@ class Int8Rows:
         return self.values.astype(np.float32) * (self.scale[:, None] if self.axis == 0 else self.scale[None, :])
 
 
-Constant = np.ndarray | Int8Rows
+@dataclass(frozen=True)
+class HalfMatrix:
+    """A weight matrix kept as float16."""
+
+    values: np.ndarray
+    """float16 [rows, columns]."""
+
+    def dense(self) -> np.ndarray:
+        """The float32 matrix that it stands for, exactly."""
+        return self.values.astype(np.float32)
+
+
+Constant = np.ndarray | Int8Rows | HalfMatrix
 
 
 def as_array(constant: Constant) -> np.ndarray:
     """The constant as plain numbers."""
-    return constant.dense() if isinstance(constant, Int8Rows) else constant
+    return constant if isinstance(constant, np.ndarray) else constant.dense()
 
 
 def finite(array: np.ndarray, name: str) -> np.ndarray:
@@ -59,6 +71,10 @@ def fold(node: onnx.NodeProto, constants: Mapping[str, Constant], opset: int) ->
     if node.op_type == "DequantizeLinear":
         return {node.output[0]: _dequantize(node, constants)}
     onnx = require("onnx", "export")
+    given = constants[node.input[0]] if node.op_type == "Cast" else None
+    to_float = [a.i for a in node.attribute if a.name == "to"] == [onnx.TensorProto.FLOAT]
+    if to_float and isinstance(given, np.ndarray) and given.dtype == np.float16 and given.ndim == 2:
+        return {node.output[0]: HalfMatrix(given)}
     helper = onnx.helper
     feeds = {name: as_array(constants[name]) for name in node.input if name}
     infos = [helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(a.dtype), a.shape) for n, a in feeds.items()]

@@ -26,6 +26,7 @@ EXACT: Mapping[str, tuple[str, ...]] = {
     "dot4_unsigned": ("lanes_integer",),
     "dot4_signed": ("lanes_integer",),
     "bits": (),
+    "half": ("bits",),
     "abs": ("bits",),
     "at_most": (),
     "exp_parts": ("bits",),

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...errors import Unsupported
 from ...policy.layers import HashedLinear
-from .constants import Constant, Int8Rows, as_array
+from .constants import Constant, as_array
 
 Kind = Literal["float", "int8_t", "int16_t"]
 """C type of the entries of a value."""
@@ -65,9 +65,9 @@ class Graph:
         value = self.constants.get(name)
         if value is None:
             raise node.refuse("a constant weight matrix", f"{name!r}, which is computed")
-        array = value.values if isinstance(value, Int8Rows) else value
-        if array.ndim != 2 or array.dtype not in (np.float32, np.int8):
-            raise node.refuse("a float32 or int8 weight matrix [rows, columns]", f"{array.dtype}{list(array.shape)}")
+        array = value if isinstance(value, np.ndarray) else value.values
+        if array.ndim != 2 or array.dtype not in (np.float32, np.float16, np.int8):
+            raise node.refuse("a float32, float16 or int8 weight matrix [rows, columns]", f"{array.dtype}{list(array.shape)}")
         return value
 
     def vector(self, node: Node, name: str) -> np.ndarray:

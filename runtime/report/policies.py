@@ -87,7 +87,7 @@ def _layer(layer: Layer) -> str:
 
 
 def _bits(bits: int) -> str:
-    return {32: "", 8: " int8"}.get(bits, f" in {bits} bits")
+    return {32: "", 16: " float16", 8: " int8"}.get(bits, f" in {bits} bits")
 
 
 def in_words(settings: dict[str, Any]) -> str:

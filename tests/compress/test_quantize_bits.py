@@ -97,3 +97,18 @@ def test_rounding_to_zero_is_no_pruning_and_pruning_stays(make):
     healed = apply(coarse, HEAL, settings, Context(policy))
     before, after = coarse.weights["fc1.weight"], healed.weights["fc1.weight"]
     assert (after[before == 0] != 0).any()
+
+
+@pytest.mark.parametrize("cell", [False, True])
+def test_float16_halves_the_matrices_and_rounds_nothing_else(make, cell):
+    policy = make(cell=cell, source="")
+    small = apply(policy, QUANTIZE, Quantize(weight_bits=16), Context(policy))  # no recording is needed
+    assert small.name == "tiny-fp16" and small.precision == "fp32"
+    assert [layer.kind for layer in small.layers] == [layer.kind for layer in policy.layers]
+    halved = [tensor.size for name, tensor in policy.weights.items() if tensor.ndim == 2]
+    assert policy.weight_bytes - small.weight_bytes == 2 * sum(halved)
+    for name, tensor in policy.weights.items():
+        np.testing.assert_allclose(small.weights[name], tensor, rtol=2**-11 if tensor.ndim == 2 else 0)
+    policy.weights["fc1.weight"][0, 0] = 70_000
+    with pytest.raises(BadInput, match="as float16 holds"):
+        apply(policy, QUANTIZE, Quantize(weight_bits=16), Context(policy))

@@ -37,7 +37,7 @@ def random_policy(
             else:
                 spread = 1 / np.sqrt(shape[-1]) if len(shape) == 2 else 0.3
                 centre = 1.0 if name.endswith((".scale",)) or (layer.kind == "layer_norm" and name.endswith("weight")) else 0.0
-                weights[name] = (centre + spread * rng.normal(size=shape)).astype(np.float32)
+                weights[name] = (centre + spread * rng.normal(size=shape)).astype(dtype)
     if normalizer:
         norm = Normalizer(tuple(rng.normal(size=in_size)), tuple(rng.uniform(0.3, 4.0, in_size)), clip=5.0)
     else:

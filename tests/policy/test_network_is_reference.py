@@ -48,7 +48,7 @@ def random_weights(layers: tuple[Layer, ...], seed: int) -> dict[str, np.ndarray
             elif name.endswith("_scale"):
                 weights[name] = (rng.uniform(0.2, 1.0, shape) / 127).astype(np.float32)
             else:
-                weights[name] = (rng.standard_normal(shape) / np.sqrt(shape[-1])).astype(np.float32)
+                weights[name] = (rng.standard_normal(shape) / np.sqrt(shape[-1])).astype(dtype)
     return weights
 
 
@@ -66,7 +66,7 @@ def policies(draw: st.DrawFn, quantized: bool = False) -> Policy:
 
     for _ in range(draw(st.integers(1, 5))):
         kind = draw(st.sampled_from(["linear", "activation", "layer_norm", "affine", "clip", "gru", "lstm", "cfc", "history"]))
-        out, bits = draw(st.integers(1, 6)), draw(st.sampled_from([2, 3, 4, 8, 32]))
+        out, bits = draw(st.integers(1, 6)), draw(st.sampled_from([2, 3, 4, 8, 16, 32]))
         if kind == "linear":
             layers.append(Linear(name(), width, out, bias=draw(st.booleans()), weight_bits=bits))
             width = out

@@ -6,6 +6,7 @@ from .block import Block
 from .choice import Choice
 from .constant import Constant
 from .csr import Csr
+from .half import HalfScalar
 from .hashed import Hashed
 from .int8_rows import Int8Bytes, Int8Pairs
 from .int8_vector import Int8Vector
@@ -25,6 +26,7 @@ KERNELS: tuple[Kernel[DenseLayer], ...] = (
     Scalar(),
     ScalarInt8(),
     NarrowScalar(),
+    HalfScalar(),
     Vector(),
     Block(),
     Csr(),

@@ -55,10 +55,12 @@ def choose(layer: LayerT, machine: Machine, kernels: Sequence[Kernel[LayerT]]) -
     """The cheapest kernel for ``layer``; of equally cheap ones, the first in the table.
 
     Weights of fewer than 8 bits are there to save flash: without vector registers, only the kernels that take the least of it
-    are looked at. With them, memory is plenty, and they are stored as int8.
+    are looked at. With them, memory is plenty, and they are stored as int8. float16 weights have a kernel of their own.
     """
     if not layer.live:  # nothing is multiplied: the constant kernel alone needs no table of weights
         kernels = [kernel for kernel in kernels if kernel.name == "constant"] or kernels
+    if layer.bits == 16:
+        kernels = [kernel for kernel in kernels if kernel.name in ("constant", "dense, float16")]
     able = [(kernel, cost) for kernel in kernels if (cost := kernel.cost(layer, machine)) is not None]
     smallest = [entry for entry in able if entry[0].name == "hashed"] or able  # a store is there to save flash, too
     taken: dict[str, int] = {}

@@ -18,9 +18,9 @@ class DenseLayer(Matrix):
     name: str
     """Name of the weights, for the C tables and the list of choices."""
     weight: np.ndarray
-    """float32 or int8 [out, in]."""
+    """float32, float16 or int8 [out, in]."""
     scale: np.ndarray | None
-    """float32 [out] of int8 weights; None: float32 weights."""
+    """float32 [out] of int8 weights; None: float weights."""
     bias: np.ndarray
     """float32 [out]."""
     activation: Node | None = None

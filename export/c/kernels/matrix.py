@@ -34,8 +34,8 @@ class Matrix:
 
     @property
     def bits(self) -> int:
-        """Fewest of 2, 3, 4 and 8 bits that hold every weight beside as many below 0; 32 for floats."""
+        """Fewest of 2, 3, 4 and 8 bits that hold every weight beside as many below 0; 16 or 32 for floats."""
         if self.weight.dtype != np.int8:
-            return 32
+            return 8 * self.weight.itemsize
         most = int(np.abs(self.weight.astype(np.int16)).max(initial=0))
         return next(bits for bits in (2, 3, 4, 8) if bits == 8 or most <= largest_integer(bits))

@@ -7,25 +7,31 @@ from collections import Counter
 
 import numpy as np
 
-from ..constants import Int8Rows
+from ..constants import HalfMatrix, Int8Rows
 from ..graph import Graph, Node
 from ..kernels import DenseLayer
 from ..machine import Machine
 
 
-def lift_dense(graph: Graph, _: Machine) -> Graph:
-    """Ensures: no Gemm and no MatMul is left; raises Unsupported for computed weights and computed biases."""
+def lift_dense(graph: Graph, machine: Machine) -> Graph:
+    """Ensures: no Gemm and no MatMul is left; raises Unsupported for computed weights and computed biases.
+
+    float16 weights stay what they are without vector registers; with them, where memory is plenty, they become float32.
+    """
     readers = Counter(name for node in graph.nodes for name in node.inputs[1:2] if node.op in ("Gemm", "MatMul"))
-    nodes = [_lifted(node, graph, readers) if node.op in ("Gemm", "MatMul") else node for node in graph.nodes]
+    nodes = [
+        _lifted(node, graph, readers, keep_half=not machine.vectors) if node.op in ("Gemm", "MatMul") else node
+        for node in graph.nodes
+    ]
     return dataclasses.replace(graph, nodes=nodes)
 
 
-def _lifted(node: Node, graph: Graph, readers: Counter[str]) -> Node:
+def _lifted(node: Node, graph: Graph, readers: Counter[str], *, keep_half: bool) -> Node:
     x, name = node.inputs[:2]
     attributes = node.attributes
     if attributes.get("transA", 0):
         raise node.refuse("transA = 0", "1")
-    weight, scale = _oriented(node, graph, name, rows_are_outputs=bool(attributes.get("transB", 0)))
+    weight, scale = _oriented(node, graph, name, rows_are_outputs=bool(attributes.get("transB", 0)), keep_half=keep_half)
     rows, columns = weight.shape
     if x not in graph.sizes or graph.sizes[x] != columns:
         raise node.refuse(f"{columns} computed inputs", f"{graph.sizes.get(x, 'a constant')}")
@@ -43,12 +49,16 @@ def _lifted(node: Node, graph: Graph, readers: Counter[str]) -> Node:
     return Node("Dense", node.name, (x,), node.outputs, {"layer": layer})
 
 
-def _oriented(node: Node, graph: Graph, name: str, *, rows_are_outputs: bool) -> tuple[np.ndarray, np.ndarray | None]:
+def _oriented(
+    node: Node, graph: Graph, name: str, *, rows_are_outputs: bool, keep_half: bool
+) -> tuple[np.ndarray, np.ndarray | None]:
     """The weight as [out, in], with its per-output scale if it can stay int8."""
     constant = graph.matrix(node, name)
     if isinstance(constant, Int8Rows) and constant.axis == (0 if rows_are_outputs else 1):
         return (constant.values if rows_are_outputs else constant.values.T), constant.scale
-    dense = constant.dense() if isinstance(constant, Int8Rows) else constant
+    if isinstance(constant, HalfMatrix) and keep_half:
+        return (constant.values if rows_are_outputs else constant.values.T), None
+    dense = constant if isinstance(constant, np.ndarray) else constant.dense()
     if dense.dtype != np.float32:
         raise node.refuse("float32 weights", f"{dense.dtype}")
     return (dense if rows_are_outputs else dense.T), None
