@@ -297,7 +297,7 @@ def tensor_shapes(layer: Layer) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
     shapes: dict[str, tuple[tuple[int, ...], np.dtype]] = {}
 
     def matrix(full: str, rows: int, columns: int, bits: int) -> None:
-        shapes[full] = ((rows, columns), {32: f32, 16: f16}.get(bits, i8))
+        shapes[full] = ((rows, columns), f32 if bits == 32 else f16 if bits == 16 else i8)
         if bits <= 8:
             shapes[f"{full}_scale"] = ((rows,), f32)
 
