@@ -27,6 +27,7 @@ EXACT: Mapping[str, tuple[str, ...]] = {
     "dot4_signed": ("lanes_integer",),
     "bits": (),
     "half": ("bits",),
+    "halves": ("half",),
     "abs": ("bits",),
     "at_most": (),
     "exp_parts": ("bits",),
