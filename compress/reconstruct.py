@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..policy import Golden, Policy
 from ..policy.layers import Weights
+from .matrices import matrices
+from .signals import matrix_inputs
 
 RIDGE = 1e-4
 """Share of the mean input variance added to every direction: how far the weights may move for what was rarely recorded."""
+
+
+def ridged(moment: np.ndarray) -> np.ndarray:
+    """A second moment or covariance [n, n] with a little more on its diagonal."""
+    return moment + (RIDGE * np.trace(moment) / len(moment) + 1e-12) * np.eye(len(moment))
 
 
 def refit(weights: Weights, weight: str, bias: str, inputs: np.ndarray, target: np.ndarray) -> Weights:
@@ -23,8 +31,7 @@ def refit(weights: Weights, weight: str, bias: str, inputs: np.ndarray, target: 
     error = target - (x @ matrix.T + offset)
     error_mean = error.mean(axis=0) if bias in weights else np.zeros(len(matrix))
     centred = x - x_mean
-    moment = centred.T @ centred / len(x)
-    moment[np.diag_indices_from(moment)] += RIDGE * np.trace(moment) / len(moment) + 1e-12
+    moment = ridged(centred.T @ centred / len(x))
     slope = (centred.T @ (error - error_mean) / len(x)).T
     support = matrix != 0
     if support.all():
@@ -38,3 +45,25 @@ def refit(weights: Weights, weight: str, bias: str, inputs: np.ndarray, target: 
     if bias in weights:
         new[bias] = (offset + error_mean - change @ x_mean).astype(np.float32)
     return new
+
+
+def refitted(policy: Policy, like: Policy, golden: Golden) -> Policy:
+    """``policy`` with all its matrices fitted, in order, to what those of ``like`` (the same layers) give on the rollout.
+
+    A layer is fitted to the inputs that the layers before it, fitted already, send; what reads a cell's own state is fitted to
+    the states of ``like``, because the cell's own errors must not become its lesson. Zeros stay.
+    """
+    heard = matrix_inputs(like, golden)
+    weights = dict(policy.weights)
+    for name in matrices(policy.layers):
+        bias = bias_of(name)
+        gave = heard[name] @ like.weights[name].T + like.weights.get(bias, np.float32(0))
+        own = name.endswith((".weight_hh", ".weight_hh_v"))
+        inputs = heard[name] if own else matrix_inputs(policy.replace(weights=weights), golden)[name]
+        weights = refit(weights, name, bias, inputs, gave)
+    return policy.replace(weights=weights, golden=None)
+
+
+def bias_of(matrix: str) -> str:
+    """Name of the bias that is added to what a matrix of a linear layer or a cell gives; "" for the inner one of two factors."""
+    return "" if matrix.endswith("_v") and ".weight_" in matrix else matrix.replace(".weight", ".bias").removesuffix("_u")

@@ -16,10 +16,11 @@ from ..train.sparse.schedule import SHAPES
 from .heal import imitate
 from .imitation import Imitation
 from .importance import Criterion, Scores, importance
-from .matrices import nonzero_masks
+from .matrices import pruned_masks
 from .passes import STRICT, Context, Pass, PassResult, Promise, Requirement
 from .reconstruct import refit
-from .requirements import environment, float_weights, recorded
+from .requirements import environment, float_weights
+from .rollout import a_rollout, rollout
 from .signals import matrix_inputs
 from .unit_choice import Kept, keep_best, keep_widths, keep_within, share_within, widths_of
 from .units import at_widths, columns, hidden_groups, parameters, without
@@ -49,12 +50,16 @@ class Shrink:
     """layer: the same share in each; global: one ranking over all layers. ``units`` says itself what each layer gets."""
     reconstruct: bool = True
     """Least squares over the recorded rollout behind every removal; False: biases take the means and nothing else."""
-    schedule: Literal["one-shot", "gradual"] = "gradual"
-    """one-shot needs no environment, and a ``heal`` behind it; gradual heals as it goes."""
+    rollout: int = Field(default=0, ge=0, le=1_000_000)
+    """Steps that the recipe's original policy records anew, in the environment, to score and fit by; 0: its golden rollout.
+    Least squares over 1,000 steps knows little of a wide layer: some thousand more are seconds, and worth it."""
+    schedule: Literal["one-shot", "fitted", "gradual"] = "gradual"
+    """one-shot: all at once; fitted: in rounds, by least squares alone, in seconds; gradual: in rounds with healing, which
+    needs an environment. The first two want a ``heal`` behind them if the return fell."""
     rounds: int = Field(default=4, ge=1, le=100)
-    """Gradual: how many times some units leave and a little is healed."""
+    """Fitted, gradual: how many times some units leave."""
     curve: Literal["cubic", "linear"] = "cubic"
-    """Gradual: how the share that has left grows over the rounds, as in ``prune``; units cannot come back, so no "harmonic"."""
+    """Fitted, gradual: how the share that has left grows over the rounds, as in ``prune``; no unit can come back."""
     heal: Imitation = Field(default_factory=lambda: Imitation(steps=4_000, iterations=1))
     """Gradual: how each round is healed."""
     kind: Literal["shrink"] = "shrink"
@@ -64,6 +69,11 @@ class Shrink:
         if sum(goal is not None for goal in (self.keep, self.units, self.weights)) != 1:
             raise ValueError("give one of keep, units and weights")
         return self
+
+    @property
+    def needs_rollout(self) -> bool:
+        """Is anything scored or fitted by recorded steps?"""
+        return self.criterion != "magnitude" or self.reconstruct
 
 
 def remove(policy: Policy, kept: Kept, golden: Golden | None, reconstruct: bool) -> Policy:
@@ -100,18 +110,18 @@ def remove(policy: Policy, kept: Kept, golden: Golden | None, reconstruct: bool)
 
 
 def _run(policy: Policy, config: Shrink, context: Context) -> PassResult:
-    golden = recorded(policy, config.kind, context) if _needs_rollout(config) else None
+    golden = rollout(policy, config.kind, context, config.rollout) if config.needs_rollout else None
     start, changed = policy.layers, dict[str, Any]()
     shares = [1.0]
-    if config.schedule == "gradual":
+    if config.schedule != "one-shot":
         shares = [SHAPES[config.curve](number / config.rounds) for number in range(1, config.rounds + 1)]
         changed["rounds"] = []
     for number, share in enumerate(shares, 1):
         scores = importance(policy, config.criterion, golden, context.seed + number)
         policy = remove(policy, _kept(policy, config, scores, start, share), golden, config.reconstruct)
         if config.schedule == "gradual":
-            masks = nonzero_masks(policy.layers, policy.weights)
-            policy = imitate(policy, context, config.heal, masks, context.seed + number)
+            policy = imitate(policy, context, config.heal, pruned_masks(policy), context.seed + number)
+        if config.schedule != "one-shot":
             changed["rounds"].append(widths_of(policy.layers))
     before, after = widths_of(start), widths_of(policy.layers)
     changed["units"] = {name: [before[name], after[name]] for name in before}
@@ -141,10 +151,6 @@ def _final_widths(config: Shrink, layers: Layers) -> dict[str, int]:
     return {name: max(1, round(share * size)) for name, size in before.items()}
 
 
-def _needs_rollout(config: Shrink) -> bool:
-    return config.criterion != "magnitude" or config.reconstruct
-
-
 def _has_units(policy: Policy, config: Shrink, _: Context) -> None:
     sizes, where = widths_of(policy.layers), f"pass 'shrink' on {policy.name}"
     if not sizes:
@@ -162,11 +168,6 @@ def _has_units(policy: Policy, config: Shrink, _: Context) -> None:
             found=f"weights = {config.weights}",
             repair="Raise weights, or distil into a network with fewer layers",
         )
-
-
-def _rollout(policy: Policy, config: Shrink, context: Context) -> None:
-    if _needs_rollout(config):
-        recorded(policy, config.kind, context)
 
 
 def _environment_if_gradual(policy: Policy, config: Shrink, context: Context) -> None:
@@ -197,7 +198,7 @@ SHRINK = Pass(
     requires=(
         Requirement("there are hidden units, and as many as are asked for", _has_units),
         float_weights,
-        Requirement("there is a recorded rollout, unless nothing needs one", _rollout),
+        a_rollout,
         Requirement("there is an environment, if gradual", _environment_if_gradual, early=True),
     ),
     ensures=(

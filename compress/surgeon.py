@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ..policy.layers import Weights
-from .reconstruct import RIDGE
+from .reconstruct import ridged
 from .units import Group, columns
 
 
@@ -24,9 +24,7 @@ def elimination_scores(group: Group, weights: Weights, heard: Mapping[str, np.nd
     where = {reader: columns(group, reader, units) for reader in group.readers}
     x = heard[last.weight][:, where[last]].astype(np.float64)
     x = x - x.mean(axis=0)
-    covariance = x.T @ x / len(x)
-    covariance[np.diag_indices_from(covariance)] += RIDGE * np.trace(covariance) / len(covariance) + 1e-12
-    inverse = np.linalg.inv(covariance)
+    inverse = np.linalg.inv(ridged(x.T @ x / len(x)))
     blocks = last.blocks
     readers = [weights[reader.weight][:, where[reader]] for reader in group.readers if reader.blocks == blocks]
     readers += [np.tile(weights[r.weight][:, where[r]], (1, blocks)) / blocks for r in group.readers if r.blocks != blocks]

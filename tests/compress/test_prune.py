@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -10,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pilotfish.compress import Context, apply
+from pilotfish.compress.action_error import action_error
+from pilotfish.compress.activations import network_outputs
 from pilotfish.compress.matrices import entries, matrices, nonzero_masks, zeros
 from pilotfish.compress.patterns import Tiles, magnitude_masks, n_of_m_masks
-from pilotfish.compress.prune import PRUNE, Prune
+from pilotfish.compress.prune import PRUNE, Prune, scores
 from pilotfish.errors import BadInput
 from pilotfish.train.sparse.distribution import densities
 
@@ -35,7 +38,7 @@ def test_masks_zero_exactly_the_asked_fraction_and_keep_the_largest(sparsity, sc
 @pytest.mark.parametrize("scope", ["global", "layer"])
 def test_one_shot_prunes_matrices_and_only_them(make, scope):
     policy = make()
-    pruned = apply(policy, PRUNE, Prune(0.6, scope=scope, schedule="one-shot"), Context(policy))
+    pruned = apply(policy, PRUNE, Prune(0.6, scope=scope, schedule="one-shot", reconstruct=False), Context(policy))
     masks = nonzero_masks(pruned.layers, pruned.weights)
     assert zeros(masks) == pytest.approx(0.6 * entries(masks), abs=1.5)
     for name, tensor in policy.weights.items():
@@ -47,7 +50,7 @@ def test_one_shot_prunes_matrices_and_only_them(make, scope):
 
 def test_cells_are_pruned_too(make):
     policy = make((4, 8, 2), cell=True)
-    pruned = apply(policy, PRUNE, Prune(0.5, schedule="one-shot"), Context(policy))
+    pruned = apply(policy, PRUNE, Prune(0.5, schedule="one-shot", reconstruct=False), Context(policy))
     assert (pruned.weights["gru.weight_hh"] == 0).mean() == pytest.approx(0.5)
     np.testing.assert_array_equal(pruned.weights["gru.bias_hh"], policy.weights["gru.bias_hh"])
 
@@ -105,6 +108,52 @@ def test_patterns_of_a_policy(make, block, cell):
             assert set(np.round(tiles.totals(mask) / tiles.sizes(), 6)) <= {0.0, 1.0}
 
 
+@pytest.mark.parametrize("criterion", ["magnitude", "surgeon"])
+@pytest.mark.parametrize("cell", [False, True])
+def test_what_is_left_takes_over(make, criterion, cell):
+    """Least squares brings the pruned policy nearer on the recorded steps, in rounds nearer still, and fills no zero."""
+    policy = make((6, 32, 24, 3), cell=cell)
+    start, wanted, errors = Context(policy), network_outputs(policy, policy.golden), []
+    for settings_ in (
+        {"schedule": "one-shot", "reconstruct": False},
+        {"schedule": "one-shot"},
+        {"schedule": "fitted", "rounds": 3},
+    ):
+        pruned = apply(policy, PRUNE, Prune(0.7, scope="erdos-renyi", criterion=criterion, **settings_), start)
+        errors.append(action_error(policy, wanted, network_outputs(pruned, policy.golden)))
+        assert zeros(nonzero_masks(pruned.layers, pruned.weights)) == pytest.approx(
+            0.7 * entries(nonzero_masks(policy.layers, policy.weights)), abs=1.5
+        )
+        assert pruned.contract.provenance.passes[-1].changed["fitted_to_steps"] == (0 if "reconstruct" in settings_ else 200)
+    assert errors[1] < 0.5 * errors[0]
+    assert errors[2] < 1.2 * errors[1]
+
+
+def test_the_surgeon_takes_what_its_neighbours_know(make):
+    """Two inputs that are one: the weight of either is worth nothing, however large it is."""
+    policy = make((6, 8, 3))
+    obs = policy.golden.obs.copy()
+    normalizer = policy.contract.observation.normalizer
+    unit = np.sqrt(np.array(normalizer.variance) + normalizer.epsilon)
+    obs[:, 1] = normalizer.mean[1] + (obs[:, 0] - normalizer.mean[0]) / unit[0] * unit[1]
+    golden = dataclasses.replace(policy.golden, obs=obs)
+    found = scores(policy, "surgeon", golden)["fc0.weight"] / np.abs(policy.weights["fc0.weight"])
+    assert found[:, :2].max() < 0.1 * found[:, 2:].min()
+
+
+def test_a_rollout_of_any_length_is_recorded_for_the_fit(pilot, make):
+    config = Prune(0.7, schedule="one-shot", rollout=300)
+    pruned = apply(pilot, PRUNE, config, Context(pilot, "CartPole-v1"))
+    assert pruned.contract.provenance.passes[-1].changed["fitted_to_steps"] == 300
+    with pytest.raises(BadInput, match="an environment to record 300 steps in"):
+        apply(pilot, PRUNE, config, Context(pilot))
+    bare = make((6, 8, 3), source="")
+    with pytest.raises(BadInput, match="a golden rollout recorded in the environment"):
+        apply(bare, PRUNE, Prune(0.5, schedule="fitted"), Context(bare))
+    plain = apply(bare, PRUNE, Prune(0.5, schedule="one-shot"), Context(bare))
+    assert plain.contract.provenance.passes[-1].changed["fitted_to_steps"] == 0
+
+
 def test_erdos_renyi_keeps_the_shares_of_training(make):
     policy = make((6, 64, 48, 3))
     pruned = apply(policy, PRUNE, Prune(0.8, scope="erdos-renyi", schedule="one-shot"), Context(policy))
@@ -145,6 +194,7 @@ def test_settings_that_contradict_each_other_are_refused():
         ({"block": "2:4", "sparsity": 0.7}, "is a sparsity of 0.5"),
         ({"block": "2:4", "scope": "global"}, "no choice of scope"),
         ({"block": "2/4"}, "pattern"),
+        ({"sparsity": 0.5, "schedule": "fitted", "reconstruct": False}, "leaves nothing of it"),
         ({"block": [0, 1], "sparsity": 0.5}, "greater than or equal"),
     ):
         with pytest.raises(ValueError, match=message):
