@@ -46,8 +46,8 @@ class Quantize:
     fewer want it.
 
     The observation gets a grid of 16 bits: what a policy needs most is the precision of its input (arXiv 2511.07046), and
-    integers are what a processor without fast floats needs. Cells of GRU and LSTM get integer weights and keep float32
-    activations and state.
+    integers are what a processor without fast floats needs. Cells of GRU and LSTM get integer weights; ``cells`` says what
+    these multiply.
     """
 
     weight_bits: Literal[2, 3, 4, 8, 16, "mixed"] | dict[str, Literal[2, 3, 4, 8, 16, 32]] = 8
@@ -65,6 +65,10 @@ class Quantize:
     activations: Literal["int8", "int16", "float"] = "int8"
     """What linear layers read. int16: nearly as precise as float and still integer products; a function such as tanh between
     two such grids is computed in floats. float: weights only, which needs no calibration and no environment."""
+    cells: Literal["int8", "int16", "float"] = "float"
+    """What the matrices of GRU and LSTM multiply: their input and their hidden state, whose range is read from the episodes of
+    the recording; gates, and the state that is carried on, stay float32. On processors without fast floats this is where a
+    recurrent policy spends its time. int16 costs next to no precision: a hidden state never leaves [-1, 1]."""
     calibration: Calibration = "minmax"
     """How the range of an int8 activation is read from the recorded rollout: all of it, a percentile, the range of least
     squared error, or, by coordinate descent over all grids, the ranges that change the recorded *actions* least."""
@@ -109,6 +113,7 @@ def _run(policy: Policy, config: Quantize, context: Context) -> PassResult:
         changed["action_error"] = [round(error, 6) for error in errors]
     changed = {
         "activations": {name: _in_numbers(layers[place]) for place, name in names.items()},
+        "states": {e.name: _in_numbers(e.state_grid) for e in layers if isinstance(e, GRU | LSTM) and e.state_grid is not None},
         "weight_error": {name: relative_error(given.weights[name], dense(weights, name)) for name in matrices(policy.layers)},
         "steps_off": {name: _steps_off(given.weights[name], weights, name, each) for name, each in _on_grids(layers)},
     } | changed
@@ -125,7 +130,7 @@ def _rounded(
     policy: Policy, bits: dict[str, int], config: Quantize, context: Context
 ) -> tuple[Layers, Weights, dict[int, str], dict[int, tuple[float, float]]]:
     """(layers, weights, place of a grid -> the linear layer behind it, place of an int8 grid -> its range)"""
-    grids, ranges = _grids(policy, bits, config, context)
+    grids, ranges, states = _grids(policy, bits, config, context)
     weights: Weights = dict(policy.weights)
     layers: list[Layer] = []
     names: dict[int, str] = {}
@@ -138,6 +143,8 @@ def _rounded(
                     places[len(layers)] = ranges[index]
                 layers.append(grids[index])
             layer = dataclasses.replace(layer, weight_bits=bits[layer.name])  # type: ignore[arg-type]
+            if isinstance(layer, GRU | LSTM) and index in states:
+                layer = dataclasses.replace(layer, state_grid=states[index])
             for name in matrices((layer,)):
                 if layer.weight_bits == 16:
                     weights[name] = half(weights[name], f"{name} of {policy.name}")
@@ -205,36 +212,55 @@ def _with_channels(policy: Policy, config: Quantize, context: Context) -> Policy
 
 def _grids(
     policy: Policy, bits: dict[str, int], config: Quantize, context: Context
-) -> tuple[dict[int, QuantizeLayer], dict[int, tuple[float, float]]]:
-    """(index of each linear layer whose input is to be rounded -> its grid, and the range of an int8 one)"""
+) -> tuple[dict[int, QuantizeLayer], dict[int, tuple[float, float]], dict[int, QuantizeLayer]]:
+    """Index of a layer -> the grid of its input; the range of that, if it has 8 bits; the grid of a cell's hidden state."""
     first = _first(policy)
+    wide = {index: _bits_of_input(layer, index == first, config) for index, layer in enumerate(policy.layers)}
     wanted = {
         index
         for index, layer in enumerate(policy.layers)
-        if isinstance(layer, Linear)
+        if isinstance(layer, Linear | GRU | LSTM)
+        and wide[index] != "float"
         and bits[layer.name] <= 8
-        and (config.quantize_input != "float" or index != first)
         and not (index and isinstance(policy.layers[index - 1], QuantizeLayer))
     }
-    if config.activations == "float" or not wanted:
-        return {}, {}
-    inputs = layer_inputs(policy, recorded(policy, config.kind, context), wanted)
+    cells = {
+        i for i, e in enumerate(policy.layers) if isinstance(e, GRU | LSTM) and config.cells != "float" and bits[e.name] <= 8
+    }
+    if not wanted and not cells:
+        return {}, {}, {}
+    inputs = layer_inputs(policy, recorded(policy, config.kind, context), wanted | {index + 1 for index in cells})
     normalizer = policy.contract.observation.normalizer
     grids: dict[int, QuantizeLayer] = {}
     ranges: dict[int, tuple[float, float]] = {}
-    for index, values in inputs.items():
-        before = policy.layers[index - 1] if index else None
-        if index == first and config.quantize_input == "int16":
-            normalized = before is None or isinstance(before, History)
-            grids[index] = int16_grid(None, values, normalizer.clip if normalizer and normalized else None)
-        elif index == first and config.quantize_input == "int8-channel":
+    for index in sorted(wanted):
+        before, values = policy.layers[index - 1] if index else None, inputs[index]
+        if wide[index] == "int8-channel":
             grids[index], ranges[index] = QuantizeLayer(float(np.float32(1 / 127)), 0), (-1.0, 1.0)
-        elif index != first and config.activations == "int16":
-            grids[index] = int16_grid(before, values, None)
+        elif wide[index] == "int16":
+            normalized = index == first and (before is None or isinstance(before, History))
+            grids[index] = int16_grid(before, values, normalizer.clip if normalizer and normalized else None)
         else:
             ranges[index] = whole(before, *activation_range(values, config.calibration, config.percentile))
             grids[index] = QuantizeLayer(*activation_grid(*ranges[index]))
-    return grids, ranges
+    states = {index: _state_grid(inputs[index + 1], config) for index in cells}
+    return grids, ranges, states
+
+
+def _bits_of_input(layer: Layer, first: bool, config: Quantize) -> str:
+    """int8, int8-channel, int16 or float: what the layer is to read."""
+    kind = config.cells if isinstance(layer, GRU | LSTM) else config.activations
+    if not first or kind == "float":
+        return kind
+    channels = config.quantize_input == "int8-channel" and not isinstance(layer, Linear)
+    return "int16" if channels else config.quantize_input
+
+
+def _state_grid(values: np.ndarray, config: Quantize) -> QuantizeLayer:
+    """For hidden states, float32 [T, H], that a cell gave: it reads them in the next step."""
+    if config.cells == "int16":
+        return QuantizeLayer(float(np.float32(1 / 32767)), 0, 16)
+    return QuantizeLayer(*activation_grid(*activation_range(values, config.calibration, config.percentile)))
 
 
 def _in_numbers(layer: Layer) -> dict[str, float]:
@@ -244,8 +270,8 @@ def _in_numbers(layer: Layer) -> dict[str, float]:
 
 def _calibrated(policy: Policy, config: Quantize, context: Context) -> None:
     bits = bits_of(policy, config)
-    linear = any(isinstance(layer, Linear) and bits[layer.name] <= 8 for layer in policy.layers)
-    rounded = config.activations != "float" and linear
+    kinds = {Linear: config.activations, GRU: config.cells, LSTM: config.cells}
+    rounded = any(kinds.get(type(layer), "float") != "float" and bits[layer.name] <= 8 for layer in policy.layers)  # type: ignore[union-attr,arg-type]
     if rounded or config.weight_bits == "mixed" or config.equalize:
         recorded(policy, config.kind, context)
 

@@ -131,6 +131,8 @@ class _Graph:
 
     def gate(self, layer: GRU | LSTM, x: str, part: str, rank: int | None, output: str) -> str:
         """All gates of a cell from its input (part "ih") or its state ("hh"); through the factors, where there are such."""
+        if part == "hh" and layer.state_grid is not None:
+            x = self.on_steps(f"{output}_grid", layer.state_grid, x)
         if rank is None:
             return self.gemm(layer, x, f"weight_{part}", f"bias_{part}", output)
         inner = self.gemm(layer, x, f"weight_{part}_v", None, f"{output}_inner")
@@ -201,17 +203,8 @@ class _Graph:
                 return self.node("Add", [self.node("Mul", [x, scale], f"{name}_scaled"), offset], name)
             case Clip():
                 return self.clip(x, layer.low, layer.high, name)
-            case Quantize(bits=16):
-                # Opset 17 has no 16-bit QuantizeLinear: the same rounding, in float32 operators that every back-end has.
-                scale = self.constant(f"{name}_scale", np.asarray(layer.scale, np.float32))
-                rounded = self.node("Round", [self.node("Div", [x, scale], f"{name}_steps")], f"{name}_rounded")
-                limits = layer.low - layer.zero_point, layer.high - layer.zero_point
-                return self.node("Mul", [self.clip(rounded, *limits, f"{name}_int16"), scale], name)
             case Quantize():
-                scale = self.constant(f"{name}_scale", np.asarray(layer.scale, np.float32))
-                zero = self.constant(f"{name}_zero", np.asarray(layer.zero_point, np.int8))
-                integer = self.node("QuantizeLinear", [x, scale, zero], f"{name}_int8")
-                return self.node("DequantizeLinear", [integer, scale, zero], name)
+                return self.on_steps(name, layer, x)
             case GRU():
                 return self._gru(name, layer, x)
             case LSTM():
@@ -225,6 +218,18 @@ class _Graph:
     def _linear(self, name: str, layer: HashedLinear | TiedLinear, x: str, weight: str) -> str:
         bias = [self.constant(f"{layer.name}.bias", self.policy.weights[f"{layer.name}.bias"])] if layer.bias else []
         return self.node("Gemm", [x, weight, *bias], name, transB=1)
+
+    def on_steps(self, name: str, grid: Quantize, x: str) -> str:
+        """x rounded to a grid."""
+        scale = self.constant(f"{name}_scale", np.asarray(grid.scale, np.float32))
+        if grid.bits == 16:
+            # Opset 17 has no 16-bit QuantizeLinear: the same rounding, in float32 operators that every back-end has.
+            rounded = self.node("Round", [self.node("Div", [x, scale], f"{name}_steps")], f"{name}_rounded")
+            limits = grid.low - grid.zero_point, grid.high - grid.zero_point
+            return self.node("Mul", [self.clip(rounded, *limits, f"{name}_int16"), scale], name)
+        zero = self.constant(f"{name}_zero", np.asarray(grid.zero_point, np.int8))
+        integer = self.node("QuantizeLinear", [x, scale, zero], f"{name}_int8")
+        return self.node("DequantizeLinear", [integer, scale, zero], name)
 
     def _activation(self, name: str, layer: Activation, x: str) -> str:
         if layer.function in _SIMPLE:

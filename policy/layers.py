@@ -7,10 +7,10 @@ A network is a tuple of layers. Weights live beside it in a dict of numpy arrays
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import ConfigDict, Field, TypeAdapter
+from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, TypeAdapter, model_serializer
 from pydantic.dataclasses import dataclass
 
 from ..errors import BadInput
@@ -168,6 +168,11 @@ class Quantize:
         return (1 << self.bits - 1) - 1
 
 
+def _as_before(table: dict[str, Any]) -> dict[str, Any]:
+    """Bundles of cells without factors and grids keep the digests that they had before there were such."""
+    return {key: value for key, value in table.items() if key not in ("rank_ih", "rank_hh", "state_grid") or value is not None}
+
+
 @dataclass(frozen=True, config=STRICT)
 class GRU:
     """torch.nn.GRUCell. Tensors: weight_ih [3H, in], weight_hh [3H, H], bias_ih [3H], bias_hh [3H]; gates r, z, n.
@@ -188,7 +193,13 @@ class GRU:
     """r: in place of weight_ih there are weight_ih_u [3H, r] and weight_ih_v [r, in], whose product it is."""
     rank_hh: Size | None = None
     """r: in place of weight_hh there are weight_hh_u [3H, r] and weight_hh_v [r, H]."""
+    state_grid: Quantize | None = None
+    """h is rounded to this grid where weight_hh multiplies it, and nowhere else; None: it is not."""
     kind: Literal["gru"] = "gru"
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _as_before(dump(self))
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -211,7 +222,13 @@ class LSTM:
     """r: in place of weight_ih there are weight_ih_u [4H, r] and weight_ih_v [r, in], whose product it is."""
     rank_hh: Size | None = None
     """r: in place of weight_hh there are weight_hh_u [4H, r] and weight_hh_v [r, H]."""
+    state_grid: Quantize | None = None
+    """h is rounded to this grid where weight_hh multiplies it, and nowhere else; None: it is not."""
     kind: Literal["lstm"] = "lstm"
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _as_before(dump(self))
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -62,6 +62,13 @@ def int8_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
     return torch.round(weight / scale[:, None]).clamp(-127, 127), scale
 
 
+def on_steps(grid: Quantize, x: Tensor) -> Tensor:
+    """x on the grid; gradients pass straight through inside it."""
+    step, zero = float(np.float32(grid.scale)), grid.zero_point
+    rounded = ((torch.round(x / step) + zero).clamp(grid.low, grid.high) - zero) * step
+    return _straight_through(rounded, x.clamp((grid.low - zero) * step, (grid.high - zero) * step))
+
+
 def half(weight: Tensor) -> Tensor:
     """Every weight as the float16 next to it, or the largest there is, as float32."""
     largest = torch.finfo(torch.float16).max
@@ -217,11 +224,8 @@ class Network(nn.Module):
                     x = x * self.tensor(f"{name}.scale") + self.tensor(f"{name}.offset")
                 case Clip(low=low, high=high):
                     x = x.clamp(low, high)
-                case Quantize(scale=scale, zero_point=zero):
-                    step = float(np.float32(scale))
-                    grid = ((torch.round(x / step) + zero).clamp(layer.low, layer.high) - zero) * step
-                    inside = x.clamp((layer.low - zero) * step, (layer.high - zero) * step)
-                    x = _straight_through(grid, inside)
+                case Quantize():
+                    x = on_steps(layer, x)
                 case GRU():
                     x = self._gru(layer, x, left.pop(0))
                     following.append(x)
@@ -251,6 +255,8 @@ class Network(nn.Module):
 
     def _gate(self, layer: GRU | LSTM, part: str, rank: int | None, x: Tensor) -> Tensor:
         t, weight, bias = self.tensor, f"{layer.name}.weight_{part}", self.tensor(f"{layer.name}.bias_{part}")
+        if part == "hh" and layer.state_grid is not None:
+            x = on_steps(layer.state_grid, x)
         if rank is None:
             return F.linear(x, t(weight), bias)
         return F.linear(F.linear(x, t(f"{weight}_v")), t(f"{weight}_u"), bias)

@@ -154,9 +154,8 @@ class Reference:
                 return x * tensor[f"{name}.scale"] + tensor[f"{name}.offset"]
             case Clip(low=low, high=high):
                 return np.clip(x, self.dtype(low), self.dtype(high))
-            case Quantize(scale=scale, zero_point=zero):
-                step = self.dtype(np.float32(scale))
-                return (np.clip(np.round(x / step) + zero, layer.low, layer.high) - zero).astype(self.dtype) * step
+            case Quantize():
+                return self._on_steps(layer, x)
             case GRU():
                 return self._gru(layer, x)
             case LSTM():
@@ -168,11 +167,17 @@ class Reference:
                 return self._state[f"{name}_past"]
         raise ValueError(f"no layer {layer!r}")
 
+    def _on_steps(self, grid: Quantize, x: np.ndarray) -> np.ndarray:
+        step, zero = self.dtype(np.float32(grid.scale)), grid.zero_point
+        return (np.clip(np.round(x / step) + zero, grid.low, grid.high) - zero).astype(self.dtype) * step
+
     def _gates(self, layer: GRU | LSTM, x: np.ndarray, h: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return self._gate(layer, "ih", layer.rank_ih, x), self._gate(layer, "hh", layer.rank_hh, h)
 
     def _gate(self, layer: GRU | LSTM, part: str, rank: int | None, x: np.ndarray) -> np.ndarray:
         tensor, weight = self._tensors, f"{layer.name}.weight_{part}"
+        if part == "hh" and layer.state_grid is not None:
+            x = self._on_steps(layer.state_grid, x)
         y = tensor[weight] @ x if rank is None else tensor[f"{weight}_u"] @ (tensor[f"{weight}_v"] @ x)
         return y + tensor[f"{layer.name}.bias_{part}"]
 

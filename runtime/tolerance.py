@@ -77,7 +77,7 @@ def coarse_products(precision: str, target: Target) -> str:
 
 def quantized(policy: Policy) -> bool:
     """True where activations are rounded to integers: then correct back-ends may differ by a step."""
-    return any(isinstance(layer, Quantize) for layer in policy.layers)
+    return any(isinstance(layer, Quantize) or getattr(layer, "state_grid", None) is not None for layer in policy.layers)
 
 
 def tolerance_for(
@@ -125,7 +125,9 @@ def _unit(unit: np.ndarray) -> str:
 
 def last_step(policy: Policy) -> np.ndarray | None:
     """float64 [m]: how far one step of the last rounded activation moves each action; None where it cannot be followed."""
-    position = max(i for i, layer in enumerate(policy.layers) if isinstance(layer, Quantize))
+    position = max((i for i, layer in enumerate(policy.layers) if isinstance(layer, Quantize)), default=None)
+    if position is None:
+        return None
     move: np.ndarray | float = float(policy.layers[position].scale)  # type: ignore[union-attr]
     for layer in policy.layers[position + 1 :]:
         if isinstance(layer, Linear):
