@@ -7,20 +7,29 @@ from collections.abc import Mapping
 import numpy as np
 
 from ..policy import Policy
-from ..policy.layers import GRU, LSTM, Layers, Linear, Weights, cell_matrices, matrix_bits
+from ..policy.layers import GRU, LSTM, CfC, Layers, Linear, Weights, cell_matrices, matrix_bits, tensor_shapes
 
 Masks = dict[str, np.ndarray]
 """Matrix name -> bool [out, in], True where the entry may be other than zero."""
 
 
 def matrices(layers: Layers) -> list[str]:
-    """Names of the 2-D weights in layer order: what pruning and quantization act on; biases and norms are not among them."""
+    """Names of the 2-D weights in layer order: what quantization acts on; biases and norms are not among them."""
     names: list[str] = []
     for layer in layers:
         if isinstance(layer, Linear):
             names.append(f"{layer.name}.weight")
         elif isinstance(layer, GRU | LSTM):
             names += cell_matrices(layer)
+    return names
+
+
+def prunable(layers: Layers) -> list[str]:
+    """Names of all weights that may be pruned, in layer order: :func:`matrices`, and those of CfC cells, which have no grids."""
+    names: list[str] = []
+    for layer in layers:
+        cfc = [name for name in tensor_shapes(layer) if name.endswith("_weight")] if isinstance(layer, CfC) else []
+        names += [*matrices((layer,)), *cfc]
     return names
 
 
@@ -33,7 +42,7 @@ def dense(weights: Mapping[str, np.ndarray], name: str) -> np.ndarray:
 
 def nonzero_masks(layers: Layers, weights: Weights) -> Masks:
     """Where each matrix is not zero."""
-    return {name: weights[name] != 0 for name in matrices(layers)}
+    return {name: weights[name] != 0 for name in prunable(layers)}
 
 
 def pruned_masks(policy: Policy) -> Masks:

@@ -14,7 +14,7 @@ from ..policy.layers import Weights
 from ..train.sparse.schedule import FALLING, Schedule, ScheduleName
 from .heal import imitate
 from .imitation import Imitation
-from .matrices import Masks, entries, matrices, nonzero_masks, zeros
+from .matrices import Masks, entries, nonzero_masks, prunable, zeros
 from .passes import STRICT, Context, Pass, PassResult, Promise, Requirement
 from .patterns import Scope, magnitude_masks, n_of_m_masks
 from .reconstruct import refitted, ridged
@@ -130,7 +130,7 @@ def masked(policy: Policy, masks: Masks) -> Policy:
 
 def scores(policy: Policy, criterion: str, golden: Golden | None) -> Weights:
     """Matrix name -> float64 [out, in], larger for what matters more; zero where the weight is."""
-    found = {name: np.abs(policy.weights[name]).astype(np.float64) for name in matrices(policy.layers)}
+    found = {name: np.abs(policy.weights[name]).astype(np.float64) for name in prunable(policy.layers)}
     if criterion == "surgeon" and golden is not None:
         for name, x in matrix_inputs(policy, golden).items():
             if name in found:
@@ -144,7 +144,7 @@ def _run(policy: Policy, config: Prune, context: Context) -> PassResult:
     fit = golden if config.reconstruct is not False and golden is not None and golden.source == "environment" else None
     changed: dict[str, Any] = {}
     if config.schedule == "one-shot":
-        pruned = masked(policy, masks_at(config, scores(policy, config.criterion, golden), matrices(policy.layers), config.final))
+        pruned = masked(policy, masks_at(config, scores(policy, config.criterion, golden), prunable(policy.layers), config.final))
         policy = pruned if fit is None else refitted(pruned, policy, fit)
     else:
         policy, changed = _in_rounds(policy, config, context, golden, fit)
@@ -162,7 +162,7 @@ def _in_rounds(
 
     ``golden`` is what weights are scored by, ``fit`` what is left of them is fitted to, if anything.
     """
-    names, start = matrices(policy.layers), policy
+    names, start = prunable(policy.layers), policy
     schedule = Schedule(config.final, config.curve, config.begin, config.end)
     regrows, regrown = config.curve in FALLING, []
     ever = nonzero_masks(policy.layers, policy.weights)  # zeros that were here before are not this pass's to fill
@@ -187,7 +187,7 @@ def _in_rounds(
 
 
 def _has_matrices(policy: Policy, _: Prune, __: Context) -> None:
-    if not matrices(policy.layers):
+    if not prunable(policy.layers):
         raise BadInput(f"pass 'prune' on {policy.name}", expected="at least one layer with weights", found="none")
 
 
@@ -199,7 +199,7 @@ def _environment_if_gradual(policy: Policy, config: Prune, context: Context) -> 
 def _keeps_every_layer(policy: Policy, config: Prune, _: Context) -> None:
     if config.criterion != "magnitude":
         return  # its scores are known when it runs
-    names = matrices(policy.layers)
+    names = prunable(policy.layers)
     masks = masks_at(config, policy.weights, names, config.final)
     emptied = [name for name in names if not masks[name].any() and policy.weights[name].any()]
     if emptied:
@@ -214,7 +214,7 @@ def _keeps_every_layer(policy: Policy, config: Prune, _: Context) -> None:
 
 
 def _wrong_count(before: Policy, result: PassResult, config: Prune) -> str:
-    names, weights = matrices(before.layers), result.policy.weights
+    names, weights = prunable(before.layers), result.policy.weights
     if isinstance(config.block, str):
         n, m = config.n_of_m
         for name in names:
@@ -236,7 +236,7 @@ def _wrong_count(before: Policy, result: PassResult, config: Prune) -> str:
 
 
 def _pruned_bias(before: Policy, result: PassResult, _: Prune) -> str:
-    names = set(matrices(before.layers))
+    names = set(prunable(before.layers))
     for name, tensor in before.weights.items():
         if name not in names and (fewer := np.count_nonzero(result.policy.weights[name])) < np.count_nonzero(tensor):
             return f"{np.count_nonzero(tensor) - fewer} new zeros in {name}"

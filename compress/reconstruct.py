@@ -6,7 +6,7 @@ import numpy as np
 
 from ..policy import Golden, Policy
 from ..policy.layers import Weights
-from .matrices import matrices
+from .matrices import prunable
 from .signals import matrix_inputs
 
 RIDGE = 1e-4
@@ -55,7 +55,7 @@ def refitted(policy: Policy, like: Policy, golden: Golden) -> Policy:
     """
     heard = matrix_inputs(like, golden)
     weights = dict(policy.weights)
-    for name in matrices(policy.layers):
+    for name in prunable(policy.layers):
         bias = bias_of(name)
         gave = heard[name] @ like.weights[name].T + like.weights.get(bias, np.float32(0))
         own = name.endswith((".weight_hh", ".weight_hh_v"))
@@ -66,4 +66,7 @@ def refitted(policy: Policy, like: Policy, golden: Golden) -> Policy:
 
 def bias_of(matrix: str) -> str:
     """Name of the bias that is added to what a matrix of a linear layer or a cell gives; "" for the inner one of two factors."""
-    return "" if matrix.endswith("_v") and ".weight_" in matrix else matrix.replace(".weight", ".bias").removesuffix("_u")
+    layer, _, tensor = matrix.rpartition(".")
+    if tensor in ("weight_ih_v", "weight_hh_v"):
+        return ""
+    return f"{layer}.{tensor.replace('weight', 'bias').removesuffix('_u')}"

@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from pilotfish.compress import Context, apply
 from pilotfish.compress.action_error import action_error
 from pilotfish.compress.activations import network_outputs
-from pilotfish.compress.matrices import entries, matrices, nonzero_masks, zeros
+from pilotfish.compress.heal import HEAL, Heal
+from pilotfish.compress.matrices import entries, matrices, nonzero_masks, pruned_masks, zeros
 from pilotfish.compress.patterns import Tiles, magnitude_masks, n_of_m_masks
 from pilotfish.compress.prune import PRUNE, Prune, scores
 from pilotfish.errors import BadInput
+from pilotfish.policy.layers import CfC, Linear, tensor_shapes
 from pilotfish.train.sparse.distribution import densities
 
 
@@ -53,6 +55,29 @@ def test_cells_are_pruned_too(make):
     pruned = apply(policy, PRUNE, Prune(0.5, schedule="one-shot", reconstruct=False), Context(policy))
     assert (pruned.weights["gru.weight_hh"] == 0).mean() == pytest.approx(0.5)
     np.testing.assert_array_equal(pruned.weights["gru.bias_hh"], policy.weights["gru.bias_hh"])
+
+
+@pytest.mark.parametrize("backbone", [(), (7,)])
+def test_a_cfc_is_pruned_fitted_and_keeps_its_zeros(make, backbone):
+    rng, policy = np.random.default_rng(0), make((5, 8, 3))
+    layers = (CfC("cell", 5, 12, backbone), Linear("fc", 12, 3))
+    shapes = {name: shape for layer in layers for name, (shape, _) in tensor_shapes(layer).items()}
+    weights = {name: rng.normal(scale=0.5, size=shape).astype(np.float32) for name, shape in shapes.items()}
+    policy = policy.replace(layers=layers, weights=weights)
+    context = Context(policy)
+    pruned = apply(policy, PRUNE, Prune(0.5, schedule="one-shot"), context)
+    masks = pruned_masks(pruned)
+    assert set(masks) == {name for name, shape in shapes.items() if len(shape) == 2}
+    assert all(mask.mean() == pytest.approx(0.5, abs=0.02) for mask in masks.values())
+    error = {}
+    for fit in (False, True):
+        found = apply(policy, PRUNE, Prune(0.5, schedule="one-shot", reconstruct=fit), context)
+        error[fit] = action_error(policy, network_outputs(policy, policy.golden), network_outputs(found, policy.golden))
+    assert error[True] < 0.5 * error[False]
+    heal = Heal(steps=200, iterations=1, epochs=3, without_environment=True)
+    healed = apply(pruned, HEAL, heal, context)
+    for name, mask in masks.items():
+        assert not healed.weights[name][~mask].any()
 
 
 def test_pruning_again_never_fills_zeros(make):
