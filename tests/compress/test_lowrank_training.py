@@ -26,6 +26,17 @@ def test_ranks_fall_and_the_pole_stands(pilot, bound):
     assert mean_returns([small], "CartPole-v1", 5)[0] >= 0.95 * 500
 
 
+def test_a_cell_comes_out_in_factors(make):
+    policy = make((6, 20, 18, 3), cell=True)
+    config = LowRank(layers=("gru",), theta=0.5, rank=8, steps=200, iterations=1, epochs=2, without_environment=True)
+    small = apply(policy, LOWRANK, config, Context(policy))
+    cell, ranks = small.layers[0], small.contract.provenance.passes[-1].changed["ranks"]
+    assert (cell.rank_ih, cell.rank_hh) == (ranks["gru.weight_ih"], ranks["gru.weight_hh"])
+    assert cell.rank_ih <= 4  # [60, 6]: five would be as large as the matrix
+    assert cell.rank_hh <= 8
+    assert small.contract.state == policy.contract.state
+
+
 def test_what_cannot_be_trained_so_is_refused(pilot, make):
     context = Context(pilot, "CartPole-v1")
     with pytest.raises(BadInput, match=r"names of linear layers or cells.*'tow'.*two"):
