@@ -1,4 +1,8 @@
-"""Which precision an artifact gets: the policy's own, or 16 bits where a back-end rounds the matrices itself."""
+"""Which precision an artifact gets: the policy's own, or 16 bits where a back-end rounds the matrices itself.
+
+A precision is an arithmetic. Weights of 2 to 8 bits are multiplied as integers, so all of them count as int8; weights stored as
+float16 are multiplied in float32.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,10 @@ from ..targets.profile import Target
 from ..targets.tensorrt import Half
 
 HALVES: dict[str, Half] = {"fp16": "fp16", "bf16": "bf16"}
+_REPAIRS = {
+    "int8": "Make one with pilotfish compress and the quantize pass",
+    "fp16": "The quantize pass with weight_bits = 16 stores weights as float16; their arithmetic, and so the precision, stays fp32",
+}
 
 
 def at_precision(policy: Policy, target: Target, backend: str, asked: str | None) -> Target:
@@ -29,7 +37,7 @@ def at_precision(policy: Policy, target: Target, backend: str, asked: str | None
             policy.name,
             expected=f"a policy of precision {precision}",
             found=policy.precision,
-            repair="Make one with pilotfish compress and the quantize pass" if precision == "int8" else "",
+            repair=_REPAIRS.get(precision, ""),
         )
     if precision not in target.precisions:
         raise BadInput(policy.name, expected=f"a precision of {target.name}: {', '.join(target.precisions)}", found=precision)

@@ -10,6 +10,7 @@ import pytest
 
 pytest.importorskip("onnx")
 
+from pilotfish.errors import BadInput
 from pilotfish.export.c import OPERATORS, READ_ONLY, build
 from pilotfish.export.c.functions import definitions
 from pilotfish.export.c.header import header_of
@@ -17,6 +18,7 @@ from pilotfish.export.c.machine import AVX2, CORTEX_M0, CORTEX_M4F
 from pilotfish.export.c.reader import read
 from pilotfish.export.c.source import generate
 from pilotfish.export.onnx import to_onnx
+from pilotfish.export.precision import at_precision
 from pilotfish.policy.layers import GRU, LSTM, Activation, Linear
 from pilotfish.policy.reference import Reference
 from pilotfish.targets.profile import load_target
@@ -85,6 +87,13 @@ def test_the_boards_compute_what_the_reference_computes(target, cell, make_polic
             np.testing.assert_allclose(board.step(obs), truth.act(obs), rtol=0, atol=1e-5)
     finally:
         board.close()
+
+
+def test_asking_for_fp16_arithmetic_is_refused_with_what_there_is(make_policy):
+    policy = half_policy(make_policy)
+    assert at_precision(policy, load_target("crazyflie"), "c", "fp32").name == "crazyflie"
+    with pytest.raises(BadInput, match="weight_bits = 16"):
+        at_precision(policy, load_target("crazyflie"), "c", "fp16")
 
 
 def test_the_host_and_onnx_runtime_agree_too(make_policy, build_host):

@@ -30,8 +30,7 @@ def wide(function, bits):
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-@pytest.mark.parametrize("function", ["tanh", "relu", "clip"])
-@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize(("function", "bits"), [("tanh", 8), ("relu", 4), ("clip", 8)])
 def test_wide_activations_agree_with_the_reference(function, bits, machine, make_policy, make_library):
     """A step of 16 bits moves an action by about 1e-5 here: no tie of rounding is felt, and every layer is an integer one."""
     policy = make_policy(wide(function, bits), 17, 5, bits)
