@@ -16,7 +16,7 @@ from ..targets.tensorrt import Half
 HALVES: dict[str, Half] = {"fp16": "fp16", "bf16": "bf16"}
 _REPAIRS = {
     "int8": "Make one with pilotfish compress and the quantize pass",
-    "fp16": "The quantize pass with weight_bits = 16 stores weights as float16; their arithmetic, and so the precision, stays fp32",
+    "fp16": "The quantize pass with weight_bits = 16 stores weights as float16; their arithmetic, the precision, stays fp32",
 }
 
 
