@@ -34,7 +34,8 @@ class Shrink:
 
     A removed unit's mean over the recorded rollout goes into the biases of whoever heard it; then the weights that are left
     are fitted, by least squares over the rollout, to what the layers gave before. Gradual shrinking distils from the recipe's
-    original policy after each of its rounds, too, which the smaller half of the way needs.
+    original policy after each of its rounds, too, which the smaller half of the way needs. A CfC's backbone keeps its widths,
+    and a layer norm in between makes a removal inexact, as it mixes all units: the record names such layers.
 
     On SB3-zoo's HalfCheetah agents of [256, 256] (10 episodes, one seed, surgeon, no gradient step): PPO, return 5,889, to
     [64, 64] at once 5,665; SAC, about 9,380, to [128, 128] in fitted rounds with rollout = 8,000 9,335.
