@@ -28,6 +28,9 @@ class Imitation:
     """Probability that the teacher acts in the first round; 0: the student acts from the start, as it is nearly there."""
     restart_share: Annotated[float, Field(ge=0, le=1)] = 0.25
     """Share of the environment's copies that start a new episode at each round: what is learned of beginnings."""
+    noise: Annotated[float, Field(ge=0, le=10)] = 0.0
+    """Disturbs the actions in half of the environment's copies, as a share of half their range: a student learns to come back
+    from where it would seldom be."""
     without_environment: bool = False
     """True: a policy that has no environment here learns from the teacher's answers to its recorded rollout, or else to random
     observations; the provenance's notes say so, because nothing is known about its return then."""

@@ -279,6 +279,9 @@ class DistillConfig:
     """Share of the copies that start a new episode at each round; the others go on with theirs."""
     teacher_share: Fraction = 1.0
     """Probability that the teacher acts in the first round; it halves every round and the last round has none."""
+    noise: Annotated[float, Field(ge=0, le=10)] = 0.0
+    """Standard deviation of what is added to the actions in every other copy, as a share of half their range: the student
+    then learns to come back from where it would seldom be."""
     epochs: Annotated[int, Field(gt=0, le=10_000)] = 40
     """Passes over all data per round; the last round makes three times as many."""
     batch_size: Positive = 512
@@ -290,7 +293,7 @@ class DistillConfig:
     eval_episodes: Annotated[int, Field(gt=0, le=1000)] = 5
     """Episodes per evaluation of a student, on seeds that no collection uses."""
     patience: Annotated[int, Field(ge=1)] = 3
-    """Stop after this many rounds without a better student."""
+    """After this many rounds without a better student comes the last one."""
     seed: Annotated[int, Field(ge=0, le=2**31)] = 0
     """Everything random follows from it."""
 

@@ -44,8 +44,15 @@ def _answer(policy: TorchPolicy, obs: Tensor, state: State) -> tuple[Tensor, Ten
 class Collector:
     """Steps the environments with the student or the teacher; episodes go on from one round to the next."""
 
-    def __init__(self, teacher: Policy, env: str | Scene, n_envs: int, restart_share: float, seed: int) -> None:
+    def __init__(
+        self, teacher: Policy, env: str | Scene, n_envs: int, restart_share: float, seed: int, noise: float = 0.0
+    ) -> None:
+        """``noise``: of the actions in every other copy, as a share of half the action's range."""
         self.envs = VectorEnv(env, n_envs, seed)  # type: ignore[arg-type]
+        action = teacher.contract.action
+        half = 0.5 * (np.array(action.high) - np.array(action.low)) if action.low else np.abs(np.array(action.scale or 1.0))
+        loud = (np.arange(n_envs) % 2 == 1)[:, None]
+        self.noise = noise * half * loud if noise and action.kind == "continuous" else None
         self.restart_share = restart_share
         self.random = np.random.default_rng([seed, 3])
         self.teacher = TorchPolicy(teacher).eval()
@@ -71,12 +78,20 @@ class Collector:
             rows.append((obs, answer, start))
             from_teacher = torch.from_numpy(self.random.random((n, 1)) < teacher_share)
             action = torch.where(from_teacher, theirs, own).numpy()
+            if self.noise is not None:
+                action = self._disturbed(action)
             step = self.envs.step(action[:, 0] if self.envs.discrete else action)
             self.fresh = step.terminated | step.truncated
             if step.last:
                 self._forget()
         obs, answer, start = (torch.stack(column) for column in zip(*rows, strict=True))
         return Demonstrations(obs, answer, start, tuple(torch.stack(column) for column in zip(*memories, strict=True)))
+
+    def _disturbed(self, action: np.ndarray) -> np.ndarray:
+        """States beside the beaten track: what is learned there is how to come back (Laskey et al. 2017, arXiv 1703.09327)."""
+        limits = self.teacher.contract.action
+        action = action + (self.random.standard_normal(action.shape) * self.noise).astype(np.float32)
+        return np.clip(action, limits.low, limits.high).astype(np.float32) if limits.low else action
 
     def _restart(self, indices: np.ndarray) -> None:
         """Episodes differ most where they begin: every round must see students begin."""

@@ -55,7 +55,7 @@ def distill(
             result = pupil.policy()
         else:
             scene = scene_of(teacher.contract, env_id)
-            collector = Collector(teacher, scene, config.n_envs, config.restart_share, config.seed)
+            collector = Collector(teacher, scene, config.n_envs, config.restart_share, config.seed, config.noise)
             stack.callback(collector.close)
             judge = ClosedLoop(scene, held_out_seeds(config.seed, config.eval_episodes))
             stack.callback(judge.close)
@@ -65,11 +65,12 @@ def distill(
 
 
 def _rounds(pupil: Pupil, collector: Collector, judge: ClosedLoop, config: DistillConfig, bar: Bar) -> Policy:
-    """Collect, fit, evaluate, until the steps or the patience are spent -> the best student."""
+    """Collect, fit, evaluate, until the steps or the patience are spent; then a last, longer round -> the best student."""
     best, best_return, waiting = pupil.policy(), -math.inf, 0
     horizon = max(1, math.ceil(config.steps / config.iterations / config.n_envs))
     for index in range(config.iterations):
-        last = index == config.iterations - 1
+        # Out of patience: the long last round comes now, since it is the one that settles.
+        last = index == config.iterations - 1 or waiting >= config.patience
         share = config.teacher_share * 0.5**index if not last or config.iterations == 1 else 0.0
         data = collector.collect(pupil.acting(), horizon, share)
         loss = pupil.learn(data, last=last)
@@ -82,7 +83,7 @@ def _rounds(pupil: Pupil, collector: Collector, judge: ClosedLoop, config: Disti
         if mean >= best_return:
             best, best_return = candidate, mean
         bar.update(index + 1, f"return {mean:,.1f} (best {best_return:,.1f})  loss {loss:.2g}")
-        if waiting >= config.patience:
+        if last:
             break
     bar.say(f"{bar.title}: return {best_return:,.1f} over {config.eval_episodes} held-out episodes")
     return best
