@@ -21,7 +21,6 @@ from typing import Any
 
 from pilotfish.compress import compress, dump_recipe, load_recipe
 from pilotfish.export.build import export_policy
-from pilotfish.policy import Policy
 from pilotfish.policy.adopt import adopt
 from pilotfish.runtime.bench import bench
 from pilotfish.runtime.evaluate import evaluate
@@ -99,9 +98,7 @@ def _kept(file: str) -> dict[str, dict[str, Any]]:
 
 def _run(goal: Goal, options: argparse.Namespace) -> dict[str, Any]:
     normalizer = options.policies / f"{goal.agent}.vecnormalize.pkl"
-    original = adopt(
-        options.policies / f"{goal.agent}.zip", normalizer=normalizer if normalizer.exists() else None, env=goal.env
-    )
+    original = adopt(options.policies / f"{goal.agent}.zip", normalizer=normalizer if normalizer.exists() else None, env=goal.env)
     recipe = load_recipe(RECIPES / f"{goal.name}.toml")
     wall, cpu = time.perf_counter(), time.process_time()
     small = compress(original, recipe, seed=options.seed, device="cpu")
@@ -130,7 +127,7 @@ def _steps(recipe: list[dict[str, Any]]) -> int:
     total = 0
     for settings in recipe:
         if "rounds" in settings and settings.get("schedule", "gradual") != "one-shot":
-            total += settings["rounds"] * settings["heal"]["steps"]
+            total += settings["rounds"] * settings["heal"]["steps"] + settings["rollout"]
         total += settings.get("steps") or 0
     return total
 
