@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from . import __version__, doctor, terminal
+from . import __version__, doctor, tables, terminal
 from .errors import BadInput, Unreachable
 
 app = typer.Typer(
@@ -89,7 +89,7 @@ def run(
     if as_json:
         terminal.data(summary)
     else:
-        terminal.artifact_table(result.artifacts)
+        tables.artifact_table(result.artifacts)
         terminal.say(f"Report: [bold]{result.report}[/bold]")
     terminal.end_with_gates(result.failed_gates)
     if result.unproven:
@@ -141,7 +141,7 @@ def train(
         from .train.seeds import train_seeds
 
         several = train_seeds(config, folder, seeds=seeds, processes=processes, device=device, progress=terminal.interactive())
-        terminal.seeds_table(several)
+        tables.seeds_table(several)
         terminal.saved(several.best.policy, path, as_json, several.summary())
     else:
         policy = train_policy(config, folder, device=device, progress=terminal.interactive())
@@ -226,7 +226,7 @@ def compress(
             )
             for place in targets
         ]  # fmt: skip
-        terminal.explanations(told, as_json)
+        tables.explanations(told, as_json)
         return
     from .compress.recipe import compress as compress_policy
     from .compress.recipe import load_recipe
@@ -238,7 +238,7 @@ def compress(
     )  # fmt: skip
     path = output or policy.with_name(f"{original.name}-small.policy")
     small = small.replace(name=terminal.file_safe(path.name.removesuffix(".policy")))
-    terminal.pass_table(original, small)
+    tables.pass_table(original, small)
     terminal.saved(small, path, as_json)
 
 
@@ -302,7 +302,7 @@ def verify(
     built = Artifact.load(artifact)
     with terminal.counting("verify") as progress:
         result = verify_artifact(built, trust=trust, tolerance=tolerance, progress=progress)
-    terminal.result("verify", built, result, as_json)
+    tables.result("verify", built, result, as_json)
     terminal.end_with_gates([] if result["passed"] else [f"{built.label} does not match its golden rollout"])
 
 
@@ -327,7 +327,7 @@ def bench(
         result = bench_artifact(
             built, trust=trust, control_hz=control_hz, calls=calls, paced_seconds=paced_seconds, progress=progress
         )
-    terminal.result("bench", built, result, as_json)
+    tables.result("bench", built, result, as_json)
 
 
 @app.command(epilog=example("pilotfish evaluate dist/cheetah@crazyflie.c --reference cheetah.policy --episodes 20 --gate 0.95"))
@@ -378,7 +378,7 @@ def evaluate(
     if video:
         delays: dict[str, Any] = {"observation_delay": observation_delay, "latency": terminal.number_or_text(latency)}
         film_or_say(built, terminal.note, env=env, trust=trust, **delays)
-    terminal.result("evaluate", built, result, as_json)
+    tables.result("evaluate", built, result, as_json)
     terminal.end_with_gates([] if result["passed"] else [f"{built.label} keeps less of the return than the gate {gate} asks for"])
 
 
@@ -408,7 +408,7 @@ def targets_list(as_json: Json = False, verbose: Verbose = False) -> None:
     """The device profiles that come with Pilotfish."""
     from .targets import load_target, shipped_targets
 
-    terminal.target_list([load_target(name) for name in shipped_targets()], as_json)
+    tables.target_list([load_target(name) for name in shipped_targets()], as_json)
 
 
 @targets_app.command("show", epilog=example("pilotfish targets show crazyflie > my-board.toml"))
@@ -438,13 +438,13 @@ def targets_check(
     from .targets import load_target
     from .targets.check import check_target
 
-    terminal.findings(check_target(load_target(target)), as_json)
+    tables.findings(check_target(load_target(target)), as_json)
 
 
 @app.command("doctor", epilog=example("pilotfish doctor"))
 def doctor_command(as_json: Json = False, verbose: Verbose = False) -> None:
     """What is installed, what each extra would add, which compilers, GPU and runtimes were found."""
-    terminal.doctor_report(doctor.examine(), as_json)
+    tables.doctor_report(doctor.examine(), as_json)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -50,6 +50,7 @@ def imitate(student: Policy, context: Context, settings: Imitation, masks: Masks
         learning_rate=settings.learning_rate,
         teacher_share=settings.teacher_share,
         restart_share=settings.restart_share,
+        n_envs=settings.n_envs,
         noise=settings.noise,
         eval_episodes=1 if settings.iterations == 1 else JUDGED_EPISODES,  # one round leaves nothing to choose from
         seed=seed,

@@ -26,6 +26,8 @@ class Imitation:
     """Of Adam, at the start of each round."""
     teacher_share: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Probability that the teacher acts in the first round; 0: the student acts from the start, as it is nearly there."""
+    n_envs: Annotated[int, Field(gt=0, le=4096)] = 32
+    """Copies of the environment that act side by side: more of them see more beginnings and shorter pieces of episodes."""
     restart_share: Annotated[float, Field(ge=0, le=1)] = 0.25
     """Share of the environment's copies that start a new episode at each round: what is learned of beginnings."""
     noise: Annotated[float, Field(ge=0, le=10)] = 0.0
