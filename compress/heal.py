@@ -17,6 +17,7 @@ from .imitation import Imitation
 from .matrices import Masks, pruned_masks
 from .passes import STRICT, Context, Pass, PassResult, Promise
 from .requirements import environment
+from .teachers import Others, others_of
 
 JUDGED_EPISODES = 10
 """Episodes by which the trainer chooses between its rounds."""
@@ -37,8 +38,11 @@ class Heal(Imitation):
     kind: Literal["heal"] = "heal"
 
 
-def imitate(student: Policy, context: Context, settings: Imitation, masks: Masks, seed: int) -> Policy:
-    """Distill ``context.teacher`` into ``student``; entries outside ``masks`` stay zero."""
+def imitate(
+    student: Policy, context: Context, settings: Imitation, masks: Masks, seed: int, others: Others | None = None
+) -> Policy:
+    """Distill ``context.teacher`` into ``student``; entries outside ``masks`` stay zero. ``others`` teach, too; None: those
+    that have taught it in this recipe."""
     from ..train.config import DistillConfig
     from ..train.distill import distill
 
@@ -55,6 +59,7 @@ def imitate(student: Policy, context: Context, settings: Imitation, masks: Masks
         eval_episodes=1 if settings.iterations == 1 else JUDGED_EPISODES,  # one round leaves nothing to choose from
         seed=seed,
     )
+    others = others or others_of(settings, student, context)
     return distill(
         context.teacher,
         student,
@@ -63,6 +68,8 @@ def imitate(student: Policy, context: Context, settings: Imitation, masks: Masks
         progress=context.progress,
         masks=masks,
         env=context.env,
+        others=others.teachers,
+        blend=others.blend,
     )
 
 

@@ -17,6 +17,7 @@ from .lowrank import chosen_matrices, decompose, largest_useful_rank, split
 from .matrices import nonzero_masks
 from .passes import STRICT, Context, Pass, PassResult, Promise, Requirement
 from .requirements import environment, float_weights
+from .teachers import others_of
 
 NARROW = 16
 """Matrices with fewer rows or columns are left alone unless their layer is named: their ranks have little to give."""
@@ -60,6 +61,7 @@ def _run(policy: Policy, config: LowRank, context: Context) -> PassResult:
         eval_episodes=1 if config.iterations == 1 else JUDGED_EPISODES,
         seed=context.seed,
     )
+    others = others_of(config, policy, context)
     trained = distill(
         context.teacher,
         policy,
@@ -69,6 +71,8 @@ def _run(policy: Policy, config: LowRank, context: Context) -> PassResult:
         make_pupil=partial(LowRankPupil, integrator=integrator),
         masks={name: mask for name, mask in nonzero_masks(policy.layers, policy.weights).items() if not mask.all()},
         env=context.env,
+        others=others.teachers,
+        blend=others.blend,
     )
     halves: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for name, largest in chosen.items():

@@ -22,6 +22,7 @@ from ..policy import Policy
 from ..policy.contract import PassRecord
 from ..policy.reference import Reference
 from .activations import probes
+from .observes import ignored, promised
 
 STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 """What every pass config is made with."""
@@ -126,6 +127,11 @@ def _silent(before: Policy, result: PassResult, _: Any) -> str:
     return ""
 
 
+def _peeking(before: Policy, result: PassResult, _: Any) -> str:
+    heard = (promised(before) & ignored(before)) - ignored(result.policy)
+    return f"weights on entries {sorted(heard)[:8]}" if heard else ""
+
+
 COMMON: tuple[Promise[Any], ...] = (
     Promise(
         "the observation, the action and the timing of the contract stay as they are; where there was no normalizer of the "
@@ -133,6 +139,7 @@ COMMON: tuple[Promise[Any], ...] = (
         _interface_broken,
     ),
     Promise("every action is finite", _silent),
+    Promise("observation entries that an earlier pass took from the policy's sight stay out of it", _peeking),
 )
 """What every pass promises."""
 

@@ -103,7 +103,8 @@ class _Run:
                     repair=near(item.backend, list(target.backends)),
                 )
         config = self._train_config()
-        self._recipe()
+        for path in self._teachers():
+            Policy.load(path)
         named = (config and config.scene, self.job.adopt and self.job.adopt.env, self.job.evaluate.env)
         for env in dict.fromkeys(filter(None, named)):
             make_env(env).close()
@@ -121,6 +122,14 @@ class _Run:
         from ..compress.recipe import parse_recipe
 
         return parse_recipe(list(self.job.compress), "[[compress]]")
+
+    def _teachers(self) -> list[str]:
+        """Bundles that the recipe reads besides its own policy."""
+        if not (recipe := self._recipe()):
+            return []
+        from ..compress.teachers import bundles_of
+
+        return bundles_of(recipe)
 
     def source(self) -> Policy:
         """Train, adopt or read the policy that everything else starts from."""
@@ -184,6 +193,8 @@ class _Run:
 
         recipe = self._recipe()
         depends = {"policy": original.digest, "recipe": dump_recipe(recipe), "seed": self.job.seed, "env": self.job.evaluate.env}
+        if teachers := self._teachers():
+            depends["teachers"] = {path: fingerprint(Path(path)) for path in teachers}
 
         def action() -> str:
             small = compress(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,10 +10,11 @@ import torch
 from torch import Tensor
 
 from ..policy.bundle import Policy
-from ..policy.network import State, TorchPolicy, transform_action
+from ..policy.network import State, TorchPolicy
 from ..policy.record import record_golden
 from ..policy.scene import Scene
 from .environments import VectorEnv
+from .teachers import Faculty, answer_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,29 +36,39 @@ class Demonstrations:
         return Demonstrations(self.obs.to(device), self.answer.to(device), self.start.to(device), memory)
 
 
-def _answer(policy: TorchPolicy, obs: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
-    """(what a student should give, the action itself [n, m], next state)."""
-    y, following = policy.network(policy.normalize(obs), state)
-    action = transform_action(policy.contract.action, y)
-    return (y if policy.contract.action.kind == "discrete" else action), action, following
+def joined(parts: Sequence[Demonstrations]) -> Demonstrations:
+    """The copies of all ``parts`` beside each other; they have as many steps and the same student."""
+    if len(parts) == 1:
+        return parts[0]
+    obs, answer, start = (torch.cat([getattr(part, name) for part in parts], dim=1) for name in ("obs", "answer", "start"))
+    memory = tuple(torch.cat(tensors, dim=1) for tensors in zip(*(part.memory for part in parts), strict=True))
+    return Demonstrations(obs, answer, start, memory)
 
 
 class Collector:
     """Steps the environments with the student or the teacher; episodes go on from one round to the next."""
 
     def __init__(
-        self, teacher: Policy, env: str | Scene, n_envs: int, restart_share: float, seed: int, noise: float = 0.0
+        self,
+        teacher: Policy | Sequence[Policy],
+        env: str | Scene,
+        n_envs: int,
+        restart_share: float,
+        seed: int,
+        noise: float = 0.0,
     ) -> None:
-        """``noise``: of the actions in every other copy, as a share of half the action's range."""
+        """``teacher``: several answer with their mean; ``noise``: of the actions in every other copy, as a share of half the
+        action's range."""
+        teachers = (teacher,) if isinstance(teacher, Policy) else tuple(teacher)
         self.envs = VectorEnv(env, n_envs, seed)  # type: ignore[arg-type]
-        action = teacher.contract.action
+        self.limits = action = teachers[0].contract.action
         half = 0.5 * (np.array(action.high) - np.array(action.low)) if action.low else np.abs(np.array(action.scale or 1.0))
         loud = (np.arange(n_envs) % 2 == 1)[:, None]
         self.noise = noise * half * loud if noise and action.kind == "continuous" else None
         self.restart_share = restart_share
         self.random = np.random.default_rng([seed, 3])
-        self.teacher = TorchPolicy(teacher).eval()
-        self.teacher_state = self.teacher.network.initial_state(n_envs)
+        self.teacher = Faculty(teachers)
+        self.teacher_state = self.teacher.initial_state(n_envs)
         self.student_state: State | None = None
         self.fresh = np.ones(n_envs, bool)
 
@@ -73,8 +85,8 @@ class Collector:
         for _ in range(horizon):
             obs, start = torch.from_numpy(self.envs.obs), torch.from_numpy(self.fresh.astype(np.float32))
             memories.append(self.student_state)
-            answer, theirs, self.teacher_state = _answer(self.teacher, obs, self.teacher_state)
-            _, own, self.student_state = _answer(student, obs, self.student_state)
+            answer, theirs, self.teacher_state = self.teacher.answer(obs, self.teacher_state)
+            _, own, self.student_state = answer_of(student, obs, self.student_state)
             rows.append((obs, answer, start))
             from_teacher = torch.from_numpy(self.random.random((n, 1)) < teacher_share)
             action = torch.where(from_teacher, theirs, own).numpy()
@@ -89,7 +101,8 @@ class Collector:
 
     def _disturbed(self, action: np.ndarray) -> np.ndarray:
         """States beside the beaten track: what is learned there is how to come back (Laskey et al. 2017, arXiv 1703.09327)."""
-        limits = self.teacher.contract.action
+        assert self.noise is not None  # only then is it called
+        limits = self.limits
         action = action + (self.random.standard_normal(action.shape) * self.noise).astype(np.float32)
         return np.clip(action, limits.low, limits.high).astype(np.float32) if limits.low else action
 
@@ -111,22 +124,23 @@ class Collector:
 
 
 @torch.no_grad()
-def without_environment(teacher: Policy, student: TorchPolicy, steps: int, seed: int) -> Demonstrations:
-    """The teacher's answers to its own recorded rollout; to random observations where no environment was recorded."""
+def without_environment(teachers: Sequence[Policy], student: TorchPolicy, steps: int, seed: int) -> Demonstrations:
+    """The teachers' answers to the first one's recorded rollout; to random observations where no environment was recorded."""
+    teacher = teachers[0]
     golden = teacher.golden
     if golden is None or golden.source != "environment":
         golden = record_golden(teacher, None, steps=steps, seed=seed)
-    expert = TorchPolicy(teacher).eval()
-    theirs, own = expert.network.initial_state(1), student.network.initial_state(1)
+    expert = Faculty(teachers)
+    theirs, own = expert.initial_state(1), student.network.initial_state(1)
     answers: list[Tensor] = []
     memories: list[State] = []
     for obs, start in zip(golden.obs, golden.start, strict=True):
         if start:
-            theirs, own = expert.network.initial_state(1), student.network.initial_state(1)
+            theirs, own = expert.initial_state(1), student.network.initial_state(1)
         row = torch.from_numpy(obs)[None]
         memories.append(own)
-        answer, _, theirs = _answer(expert, row, theirs)
-        _, _, own = _answer(student, row, own)
+        answer, _, theirs = expert.answer(row, theirs)
+        _, _, own = answer_of(student, row, own)
         answers.append(answer)
     return Demonstrations(
         torch.from_numpy(golden.obs)[:, None],

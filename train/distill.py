@@ -8,20 +8,25 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+
+import numpy as np
 
 from ..errors import BadInput
 from ..policy.bundle import Policy
 from ..policy.contract import Contract
 from ..policy.record import record_golden
-from ..policy.scene import scene_of
 from .config import DistillConfig
-from .demonstrations import Collector, without_environment
+from .demonstrations import Collector, joined, without_environment
 from .device import one_thread, resolve_device
 from .evaluation import ClosedLoop, held_out_seeds
 from .progress import Bar
 from .pupil import Masks, Pupil
+from .teachers import Blend, check_teacher, classrooms
+
+NEXT_ROOM = 1_000_003
+"""Added to the seed for every further place of teaching, so that no two see the same episodes."""
 
 
 def distill(
@@ -34,6 +39,8 @@ def distill(
     masks: Masks | None = None,
     env: str | None = None,
     make_pupil: Callable[..., Pupil] = Pupil,
+    others: Sequence[Policy] = (),
+    blend: Blend = "mean",
 ) -> Policy:
     """Teach ``student`` (its layers, first weights and contract) to act like ``teacher``.
 
@@ -41,30 +48,45 @@ def distill(
     from the teacher's recorded rollout or from random observations, and the provenance's notes say so. Quantized layers are
     trained straight through their grid; entries outside ``masks`` (matrix name -> bool [out, in]) are zero from the first
     moment on; ``make_pupil`` makes the student that learns, if it shall learn in another way. Returned is the student of the
-    round with the best closed-loop return on held-out seeds, with its own golden rollout. Raises BadInput if the two policies
-    do not fit each other.
+    round with the best closed-loop return on held-out seeds, with its own golden rollout.
+
+    ``others`` teach, too, as ``blend`` says (:mod:`pilotfish.train.teachers`): the mean of all their actions, or each alone in
+    its share of the copies, and there in its own environment; the return is then the mean over all environments' episodes.
+    Raises BadInput if the policies do not fit each other.
     """
-    _check_pair(teacher, student)
+    teachers = (teacher, *others)
+    for one in teachers:
+        check_teacher(one, student, colleague=None if one is teacher else teacher)
     where = resolve_device(device)
     env_id = env or teacher.contract.provenance.env
     with one_thread(), ExitStack() as stack:
         bar = stack.enter_context(Bar(f"distill {student.name}", config.iterations, "rounds", progress))
         pupil = make_pupil(student, config, where, masks)
         if env_id is None:
-            pupil.learn(without_environment(teacher, pupil.acting(), config.steps, config.seed), last=True)
+            if blend == "episode" and others:
+                raise BadInput(f"distillation of {student.name}", expected='an environment for blend = "episode"', found="none")
+            pupil.learn(without_environment(teachers, pupil.acting(), config.steps, config.seed), last=True)
             result = pupil.policy()
         else:
-            scene = scene_of(teacher.contract, env_id)
-            collector = Collector(teacher, scene, config.n_envs, config.restart_share, config.seed, config.noise)
-            stack.callback(collector.close)
-            judge = ClosedLoop(scene, held_out_seeds(config.seed, config.eval_episodes))
-            stack.callback(judge.close)
-            result = _rounds(pupil, collector, judge, config, bar)
-    result = result.replace(contract=_contract(teacher, student, env_id))
+            collectors, judges = [], []
+            rooms = classrooms(teachers, env_id, blend, config.n_envs)
+            for index, room in enumerate(rooms):
+                seed = config.seed + NEXT_ROOM * index
+                collector = Collector(room.teachers, room.scene, room.copies, config.restart_share, seed, config.noise)
+                stack.callback(collector.close)
+                collectors.append(collector)
+            for scene in dict.fromkeys(room.scene for room in rooms):
+                judge = ClosedLoop(scene, held_out_seeds(config.seed, config.eval_episodes))
+                stack.callback(judge.close)
+                judges.append(judge)
+            result = _rounds(pupil, collectors, judges, config, bar)
+    result = result.replace(contract=_contract(teachers, student, env_id))
     return result.replace(golden=record_golden(result, env_id, seed=config.seed))
 
 
-def _rounds(pupil: Pupil, collector: Collector, judge: ClosedLoop, config: DistillConfig, bar: Bar) -> Policy:
+def _rounds(
+    pupil: Pupil, collectors: Sequence[Collector], judges: Sequence[ClosedLoop], config: DistillConfig, bar: Bar
+) -> Policy:
     """Collect, fit, evaluate, until the steps or the patience are spent; then a last, longer round -> the best student."""
     best, best_return, waiting = pupil.policy(), -math.inf, 0
     horizon = max(1, math.ceil(config.steps / config.iterations / config.n_envs))
@@ -72,13 +94,14 @@ def _rounds(pupil: Pupil, collector: Collector, judge: ClosedLoop, config: Disti
         # Out of patience: the long last round comes now, since it is the one that settles.
         last = index == config.iterations - 1 or waiting >= config.patience
         share = config.teacher_share * 0.5**index if not last or config.iterations == 1 else 0.0
-        data = collector.collect(pupil.acting(), horizon, share)
+        acting = pupil.acting()
+        data = joined([collector.collect(acting, horizon, share) for collector in collectors])
         loss = pupil.learn(data, last=last)
         if share > 0.25 and not last:  # the teacher has driven most of it: too early to judge
             bar.update(index + 1, f"loss {loss:.2g}")
             continue
         candidate = pupil.policy()
-        mean = float(judge.returns(candidate).mean())
+        mean = float(np.mean([judge.returns(candidate) for judge in judges]))
         waiting = 0 if mean >= best_return else waiting + 1
         if mean >= best_return:
             best, best_return = candidate, mean
@@ -89,25 +112,14 @@ def _rounds(pupil: Pupil, collector: Collector, judge: ClosedLoop, config: Disti
     return best
 
 
-def _check_pair(teacher: Policy, student: Policy) -> None:
-    ours, theirs = student.contract, teacher.contract
-    for what, found, expected in (
-        ("observation of size", ours.observation.size, theirs.observation.size),
-        ("action of kind", ours.action.kind, theirs.action.kind),
-        ("action of size", ours.action.size, theirs.action.size),
-    ):
-        if found != expected:
-            raise BadInput(f"student {student.name}", expected=f"the teacher's {what} {expected}", found=f"{found}")
-
-
-def _contract(teacher: Policy, student: Policy, env_id: str | None) -> Contract:
-    """The student's contract, with the teacher among its parents."""
-    provenance = student.contract.provenance
+def _contract(teachers: Sequence[Policy], student: Policy, env_id: str | None) -> Contract:
+    """The student's contract, with the teachers among its parents."""
+    teacher, provenance = teachers[0], student.contract.provenance
     notes = provenance.notes
     if env_id is None:
         seen = "its recorded rollout" if teacher.golden and teacher.golden.source == "environment" else "random observations"
         notes += (f"distilled without an environment, from the teacher's answers to {seen}: no return was measured",)
-    parents = provenance.parents if teacher.digest in provenance.parents else (*provenance.parents, teacher.digest)
+    parents = tuple(dict.fromkeys((*provenance.parents, *(one.digest for one in teachers))))
     return dataclasses.replace(
         student.contract, provenance=dataclasses.replace(provenance, parents=parents, notes=notes, env=env_id)
     )
