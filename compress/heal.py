@@ -19,8 +19,6 @@ from .passes import STRICT, Context, Pass, PassResult, Promise
 from .requirements import environment
 from .teachers import Others, others_of
 
-JUDGED_EPISODES = 10
-"""Episodes by which the trainer chooses between its rounds."""
 RETURN_SEED = 10_007
 """Seeds the episodes that are measured; the trainer's own choice between rounds looks at others."""
 
@@ -56,7 +54,7 @@ def imitate(
         restart_share=settings.restart_share,
         n_envs=settings.n_envs,
         noise=settings.noise,
-        eval_episodes=1 if settings.iterations == 1 else JUDGED_EPISODES,  # one round leaves nothing to choose from
+        eval_episodes=1 if settings.iterations == 1 else settings.judged_episodes,  # one round leaves nothing to choose from
         seed=seed,
     )
     others = others or others_of(settings, student, context)

@@ -11,7 +11,6 @@ from pydantic.dataclasses import dataclass
 
 from ..errors import BadInput, require
 from ..policy import Policy
-from .heal import JUDGED_EPISODES
 from .imitation import Imitation
 from .lowrank import chosen_matrices, decompose, largest_useful_rank, split
 from .matrices import nonzero_masks
@@ -58,7 +57,7 @@ def _run(policy: Policy, config: LowRank, context: Context) -> PassResult:
         learning_rate=config.learning_rate,
         teacher_share=config.teacher_share,
         restart_share=config.restart_share,
-        eval_episodes=1 if config.iterations == 1 else JUDGED_EPISODES,
+        eval_episodes=1 if config.iterations == 1 else config.judged_episodes,
         seed=context.seed,
     )
     others = others_of(config, policy, context)
