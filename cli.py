@@ -175,7 +175,9 @@ def adopt(
 @app.command(epilog=example("pilotfish compress cheetah.policy --recipe examples/recipes/prune-int8.toml -o small.policy"))
 def compress(
     policy: PolicyPath,
-    recipe: Annotated[Path | None, typer.Option("--recipe", help="A TOML file with a list of [[compress]] passes.")] = None,
+    recipe: Annotated[
+        Path | None, typer.Option("--recipe", help="A TOML file with a list of passes, as examples/recipes/ has.")
+    ] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Make the policy in eight ways, build each for --target, and say which is worth it.")
     ] = False,

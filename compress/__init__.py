@@ -1,4 +1,4 @@
-"""compress: policy -> smaller policy (prune, trim, factorize, quantize, distill, heal)."""
+"""compress: policy -> smaller policy, by passes (distill, shrink, prune, factorize, quantize …) in the order of a recipe."""
 
 from .passes import BrokenPass, Context, apply, summary
 from .recipe import compress, dump_recipe, load_recipe, parse_recipe

@@ -57,6 +57,8 @@ def _run(policy: Policy, config: LowRank, context: Context) -> PassResult:
         learning_rate=config.learning_rate,
         teacher_share=config.teacher_share,
         restart_share=config.restart_share,
+        n_envs=config.n_envs,
+        noise=config.noise,
         eval_episodes=1 if config.iterations == 1 else config.judged_episodes,
         seed=context.seed,
     )

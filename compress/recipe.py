@@ -22,6 +22,7 @@ from ..policy.contract import PassRecord
 from ..targets import Target
 from ..targets.profile import near, read_toml, validated
 from .effects import Watch
+from .order import check_order
 from .passes import Context, apply, settings_of
 from .table import PASSES, PassConfig
 
@@ -94,6 +95,7 @@ def compress(
     if not recipe:
         raise BadInput(f"recipe for {policy.name}", expected="at least one pass", found="none")
     env = env or policy.contract.provenance.env
+    check_order(recipe, f"recipe for {policy.name}")
     context = Context(policy, env, seed, device, progress)
     for config in recipe:
         for requirement in PASSES[config.kind].requires:

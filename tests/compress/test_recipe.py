@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pilotfish.compress import compress, dump_recipe, load_recipe, parse_recipe
+from pilotfish.compress.order import check_order
 from pilotfish.errors import BadInput
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "recipes"
@@ -104,3 +105,35 @@ def test_the_same_seed_gives_the_same_policy(make):
     policy = make()
     recipe = parse_recipe([{"pass": "prune", "sparsity": 0.5, "schedule": "one-shot"}, {"pass": "quantize"}])
     assert compress(policy, recipe).digest == compress(policy, recipe).digest
+
+
+@pytest.mark.parametrize(
+    "steps, found",
+    [
+        (
+            [{"pass": "quantize"}, {"pass": "factorize", "rank": 2}],
+            r"pass 2 \(factorize\).*may follow 'quantize'.*before 'quantize'",
+        ),
+        (
+            [{"pass": "prune", "sparsity": 0.5}, {"pass": "heal"}, {"pass": "hash", "share": 0.5}],
+            "pass 3 .hash.*zeros would be lost",
+        ),
+        ([{"pass": "tie"}, {"pass": "quantize"}], "shares another's matrix"),
+    ],
+)
+def test_a_wrong_order_is_refused_before_anything_runs(make, monkeypatch, steps, found):
+    from pilotfish.compress import recipe
+
+    monkeypatch.setattr(recipe, "apply", lambda *_: pytest.fail("a pass ran"))
+    with pytest.raises(BadInput, match=found):
+        compress(make(), parse_recipe(steps))
+
+
+def test_new_weights_and_passes_of_other_layers_lift_the_order():
+    fine = [
+        [{"pass": "quantize"}, {"pass": "distill", "hidden": [4]}, {"pass": "prune", "sparsity": 0.5}],
+        [{"pass": "quantize", "keep_float": ["fc1"]}, {"pass": "factorize", "rank": 2, "layers": ["fc1"]}],
+        [{"pass": "prune", "sparsity": 0.5}, {"pass": "trim"}, {"pass": "quantize"}, {"pass": "heal"}],
+    ]
+    for steps in fine:
+        check_order(parse_recipe(steps), "recipe")
