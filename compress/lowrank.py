@@ -36,7 +36,7 @@ def decompose(weight: np.ndarray, inputs: np.ndarray | None = None) -> Factors:
     """SVD of W [out, in], its singular values shared evenly between the factors so that both quantize well.
 
     With ``inputs`` [T, in], the SVD of W L with L L^T = the inputs' second moment, undone on the right: cutting it
-    minimizes the error of W x over the recorded x instead of the error of W (data-aware low rank).
+    minimizes the error of W x over the recorded x instead of the error of W (data-aware low rank). Columns of zeros stay zero.
     """
     wide = weight.astype(np.float64)
     root = np.eye(wide.shape[1])
@@ -47,7 +47,9 @@ def decompose(weight: np.ndarray, inputs: np.ndarray | None = None) -> Factors:
         root = np.linalg.cholesky(moment + ridge * np.eye(len(moment)))
     u, s, vt = np.linalg.svd(wide @ root, full_matrices=False)
     share = np.sqrt(s)
-    return Factors(u * share, np.linalg.solve(root.T, (share[:, None] * vt).T).T, s**2)
+    right = np.linalg.solve(root.T, (share[:, None] * vt).T).T
+    right[:, ~weight.any(axis=0)] = 0.0  # an input that nobody reads stays unread, where rounding would leave 1e-17
+    return Factors(u * share, right, s**2)
 
 
 def rank_for_energy(energy: np.ndarray, share: float) -> int:

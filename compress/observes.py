@@ -87,7 +87,9 @@ def promised(policy: Policy) -> frozenset[int]:
     found: set[int] = set()
     for record in policy.contract.provenance.passes:
         entries = record.changed.get("ignores", ())
-        found |= {entry for entry in entries if isinstance(entry, int)} if isinstance(entries, list | tuple) else set()
+        found |= (
+            {entry for entry in entries if isinstance(entry, int) and entry >= 0} if isinstance(entries, list | tuple) else set()
+        )
     return frozenset(found)
 
 
