@@ -52,8 +52,8 @@ class Distill(Imitation):
     """Give the student a normalizer of mean and variance, from the recorded rollout, where the policy has none: measured, a
     student of 1,830 weights of a SAC HalfCheetah policy came to 90 % of the return with it and to 81 % without."""
     teachers: Annotated[tuple[str, ...], Field(max_length=16)] = ()
-    """Folders of further policies that teach besides the recipe's own, relative to where the command runs. A heal that follows
-    in the same recipe learns from them, too."""
+    """Folders of further policies that teach besides the recipe's own, relative to where the command runs (in a job: to the job
+    file). A heal that follows in the same recipe learns from them, too."""
     blend: Literal["mean", "episode"] = "mean"
     """mean: learn the mean of all teachers' actions, or of their log-probabilities. episode: every copy of the environment has
     one of the teachers and is that teacher's own environment, for teachers that were trained for different conditions."""

@@ -154,9 +154,17 @@ def load_job(path: str | os.PathLike[str], **overrides: Any) -> Job:
         job = dataclasses.replace(job, train=job.train | {"latency": absolute(job.train["latency"])})
     if job.policy is not None:
         job = dataclasses.replace(job, policy=absolute(job.policy))
+    passes = tuple(step | _reached(step.get("teachers"), base) for step in job.compress)
     exports = tuple(
         dataclasses.replace(item, target=str(base / item.target)) if item.target.endswith(".toml") else item
         for item in job.export
     )
     changes = {key: value for key, value in overrides.items() if value is not None}
-    return dataclasses.replace(job, export=exports, **changes)
+    return dataclasses.replace(job, export=exports, compress=passes, **changes)
+
+
+def _reached(teachers: Any, base: Path) -> dict[str, Any]:
+    """The same bundles from where the job runs: the records of passes keep these paths, so they stay short."""
+    if not isinstance(teachers, list) or not all(isinstance(item, str) for item in teachers):
+        return {}  # whatever is wrong with them is said where the recipe is read
+    return {"teachers": [os.path.relpath(base / item) for item in teachers]}
