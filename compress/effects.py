@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..errors import GateFailed, MissingTool, Unsupported
+from ..errors import BadInput, GateFailed, MissingTool, Unreachable
 from ..policy import Policy
 from ..targets import Target
 from .heal import mean_returns
+
+if TYPE_CHECKING:
+    from ..runtime.artifact import Artifact
 
 SAMPLE_STEPS = 64
 """Decisions that are recorded for an artifact which is built only to be measured."""
@@ -43,25 +46,35 @@ def measure(policy: Policy, env: str | None, targets: Sequence[Target], episodes
     return found
 
 
+REFUSALS = (GateFailed, MissingTool, Unreachable, BadInput)
+"""Why there may be no figures for a target: nothing of it is a reason to lose what a recipe has made so far."""
+
+
 def cost(policy: Policy, target: Target, env: str | None = None, seed: int = 0) -> dict[str, Any]:
-    """Build the artifact for ``target`` in a temporary folder and time it: figures as JSON, by the names of :data:`COSTS`.
+    """Build the artifact for ``target`` in a temporary folder and time it: what :func:`costs_of` says, and the back-end.
 
     Where it cannot be built, or cannot run here, ``{"refused": reason}``.
     """
     from ..export.build import export_policy
     from ..policy.record import record_golden
-    from ..runtime.bench import bench
 
     if policy.golden is None:
         policy = policy.replace(golden=record_golden(policy, env, steps=SAMPLE_STEPS, seed=seed))
     with tempfile.TemporaryDirectory() as folder:
         try:
             artifact = export_policy(policy, target, output=folder, control_hz=UNHURRIED_HZ)
-            figures = bench(artifact, calls=HOST_CALLS, paced_seconds=0.0)["figures"]
-        except (GateFailed, MissingTool, Unsupported) as reason:
+            return costs_of(artifact) | {"backend": artifact.manifest.backend}
+        except REFUSALS as reason:
             return {"refused": str(reason)}
-        found = {key: figures[name] for key, names in COSTS.items() for name in names if name in figures}
-        return found | {"backend": artifact.manifest.backend, "artifact_bytes": figures["artifact_bytes"]}
+
+
+def costs_of(artifact: Artifact) -> dict[str, Any]:
+    """Time an artifact: its figures as JSON, by the names of :data:`COSTS`, and ``artifact_bytes``."""
+    from ..runtime.bench import bench
+
+    figures = bench(artifact, calls=HOST_CALLS, paced_seconds=0.0)["figures"]
+    found = {key: figures[name] for key, names in COSTS.items() for name in names if name in figures}
+    return found | {"artifact_bytes": figures["artifact_bytes"]}
 
 
 class Watch:

@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import BadInput, GateFailed, MissingTool, Unreachable
+from ..errors import BadInput, MissingTool
 from ..policy import Policy
 from ..policy.layers import GRU, LSTM, CfC, Linear
 from ..targets import Target
-from .effects import COSTS, HOST_CALLS, UNHURRIED_HZ, number
+from .effects import REFUSALS, UNHURRIED_HZ, costs_of, number
 from .recipe import compress, parse_recipe
 
 WORTH = 0.05
@@ -126,7 +126,7 @@ def explain(
 
     Every back-end that the target lists is tried unless ``backend`` names one. The policies and artifacts stay in
     ``output``, so that the winner can be used. A variant that cannot be made, built or run here is a row that says why.
-    Raises BadInput for a back-end that the target does not have, or if not even the policy as it is can be built.
+    Raises BadInput for a back-end that the target does not have; where nothing can be built, there is no winner.
     """
     from ..export.build import BACKENDS
 
@@ -166,20 +166,17 @@ def _prove(
     seed: int, keep: float,
 ) -> None:  # fmt: skip
     from ..export.build import export_policy
-    from ..runtime.bench import bench
     from ..runtime.evaluate import evaluate
 
     try:
         artifact = export_policy(made, target, row.backend, output, precision=variant.precision, control_hz=UNHURRIED_HZ)
         row.artifact = str(artifact.path)
-        figures = bench(artifact, calls=HOST_CALLS, paced_seconds=0.0)["figures"]
-        found = {key: figures[name] for key, names in COSTS.items() for name in names if name in figures}
-        row.figures |= found | {"artifact_bytes": figures["artifact_bytes"]}
+        row.figures |= costs_of(artifact)
         if env is not None and episodes:
             flown = evaluate(artifact, env=env, episodes=episodes, seed=seed, gate=keep, reference=original)
             row.figures |= {name: flown["figures"][name] for name in ("return", "retained", "difference")}
             row.keeps = bool(flown["passed"])
-    except (GateFailed, MissingTool, Unreachable, BadInput) as reason:
+    except REFUSALS as reason:
         row.refused = str(reason)
 
 

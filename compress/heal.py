@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Sequence
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from ..errors import require
 from ..policy import Policy
 from ..policy.layers import LAYERS
 from ..policy.scene import scene_of
@@ -41,27 +40,13 @@ def imitate(
 ) -> Policy:
     """Distill ``context.teacher`` into ``student``; entries outside ``masks`` stay zero. ``others`` teach, too; None: those
     that have taught it in this recipe."""
-    from ..train.config import DistillConfig
     from ..train.distill import distill
 
-    config = DistillConfig(
-        steps=settings.steps,
-        iterations=settings.iterations,
-        epochs=settings.epochs,
-        batch_size=settings.batch_size,
-        learning_rate=settings.learning_rate,
-        teacher_share=settings.teacher_share,
-        restart_share=settings.restart_share,
-        n_envs=settings.n_envs,
-        noise=settings.noise,
-        eval_episodes=1 if settings.iterations == 1 else settings.judged_episodes,  # one round leaves nothing to choose from
-        seed=seed,
-    )
     others = others or others_of(settings, student, context)
     return distill(
         context.teacher,
         student,
-        config,
+        settings.trainer(seed),
         device=context.device,
         progress=context.progress,
         masks=masks,
@@ -69,22 +54,6 @@ def imitate(
         others=others.teachers,
         blend=others.blend,
     )
-
-
-def keeper(masks: Mapping[str, np.ndarray]) -> Callable[[Any], None]:
-    """What re-applies the masks to the parameters of a :class:`pilotfish.policy.network.Network`, in place."""
-    torch = require("torch", "train")
-    factors: dict[str, Any] = {}
-
-    def keep(network: Any) -> None:
-        with torch.no_grad():
-            for name, mask in masks.items():
-                parameter = getattr(network, name.replace(".", "__"))
-                if name not in factors or factors[name].device != parameter.device:
-                    factors[name] = torch.from_numpy(mask.astype(np.float32)).to(parameter.device)
-                parameter.mul_(factors[name])
-
-    return keep
 
 
 def _run(policy: Policy, config: Heal, context: Context) -> PassResult:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from .passes import STRICT
+
+if TYPE_CHECKING:
+    from ..train.config import DistillConfig
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -35,7 +38,25 @@ class Imitation:
     from where it would seldom be."""
     judged_episodes: Annotated[int, Field(gt=0, le=10_000)] = 20
     """Episodes on held-out seeds by which one of the rounds' students is chosen. Where policies fall now and then, as an
-    SB3-zoo PPO HalfCheetah does in about 3 of 100 episodes, fewer than 100 cannot tell a steady student from a lucky one."""
+    SB3-zoo PPO HalfCheetah does in 1 or 2 of 100 episodes, fewer than 100 cannot tell a steady student from a lucky one."""
     without_environment: bool = False
     """True: a policy that has no environment here learns from the teacher's answers to its recorded rollout, or else to random
     observations; the provenance's notes say so, because nothing is known about its return then."""
+
+    def trainer(self, seed: int) -> DistillConfig:
+        """The same for the trainer."""
+        from ..train.config import DistillConfig
+
+        return DistillConfig(
+            steps=self.steps,
+            iterations=self.iterations,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            teacher_share=self.teacher_share,
+            restart_share=self.restart_share,
+            n_envs=self.n_envs,
+            noise=self.noise,
+            eval_episodes=1 if self.iterations == 1 else self.judged_episodes,  # one round leaves nothing to choose from
+            seed=seed,
+        )

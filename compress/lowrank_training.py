@@ -43,30 +43,16 @@ class LowRank(Imitation):
 
 def _run(policy: Policy, config: LowRank, context: Context) -> PassResult:
     require("torch", "train")
-    from ..train.config import DistillConfig
     from ..train.distill import distill
     from ..train.low_rank import Integrator, LowRankPupil
 
     chosen = _largest(policy, config)
     integrator = Integrator(chosen, config.theta, config.every)
-    settings = DistillConfig(
-        steps=config.steps,
-        iterations=config.iterations,
-        epochs=config.epochs,
-        batch_size=config.batch_size,
-        learning_rate=config.learning_rate,
-        teacher_share=config.teacher_share,
-        restart_share=config.restart_share,
-        n_envs=config.n_envs,
-        noise=config.noise,
-        eval_episodes=1 if config.iterations == 1 else config.judged_episodes,
-        seed=context.seed,
-    )
     others = others_of(config, policy, context)
     trained = distill(
         context.teacher,
         policy,
-        settings,
+        config.trainer(context.seed),
         device=context.device,
         progress=context.progress,
         make_pupil=partial(LowRankPupil, integrator=integrator),

@@ -12,8 +12,9 @@ _ZEROS = "its zeros would be lost"
 WRONG: dict[tuple[str, str], tuple[str, str]] = {
     **{
         ("quantize", later): (_INTEGERS, f"Put {later!r} before 'quantize'")
-        for later in ("prune", "trim", "shrink", "factorize", "fold", "lowrank", "hash", "tie", "quantize")
+        for later in ("prune", "trim", "shrink", "factorize", "fold", "lowrank", "hash", "tie")
     },
+    ("quantize", "quantize"): (_INTEGERS, "Quantize once, with a table of bits per layer if they differ"),
     ("prune", "lowrank"): (f"{_ZEROS}: a product of two thin matrices has none", "Put 'prune' behind 'lowrank'"),
     ("prune", "hash"): (f"{_ZEROS}: one number stands in many places", "Use one of the two"),
     ("prune", "tie"): (f"{_ZEROS}: one number stands in several places", "Use one of the two"),

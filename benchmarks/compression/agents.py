@@ -151,8 +151,8 @@ def _steps(recipe: list[dict[str, Any]]) -> int:
     total = 0
     for settings in recipe:
         if "rounds" in settings and settings.get("schedule", "gradual") != "one-shot":
-            total += settings["rounds"] * settings["heal"]["steps"] + settings["rollout"]
-        total += settings.get("steps") or 0
+            total += settings["rounds"] * settings["heal"]["steps"]
+        total += (settings.get("steps") or 0) + (settings.get("rollout") or 0)
     return total
 
 

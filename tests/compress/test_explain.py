@@ -1,6 +1,7 @@
 """Is it worth it here: rows of built, flown and timed artifacts, verdicts in words, a winner that follows from them."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -86,3 +87,11 @@ def test_a_recipe_tells_what_each_pass_did_there(make) -> None:
     assert one["after"] == two["before"] and one["before"]["nonzero"] > one["after"]["nonzero"]
     assert one["after"]["on"]["host-cpu"]["latency_us"]["source"] == "measured"
     assert len(said) == 3 and "us measured" in said[0]
+
+
+def test_a_target_that_cannot_take_the_policy_costs_a_recipe_nothing(make) -> None:
+    gpu = load_target("rtx-4090")
+    small = compress(make(), parse_recipe([{"pass": "trim"}]), targets=[replace(HOST, precisions=("int8",)), gpu])
+    measured = small.contract.provenance.passes[0].changed["measured"]["after"]["on"]
+    assert "a precision of host-cpu: int8" in measured["host-cpu"]["refused"]
+    assert measured["rtx-4090"]["refused"]

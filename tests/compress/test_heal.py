@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 
 from pilotfish.compress import Context, apply, compress, parse_recipe, summary
-from pilotfish.compress.heal import HEAL, Heal, keeper, mean_returns
+from pilotfish.compress.heal import HEAL, Heal, mean_returns
 from pilotfish.compress.matrices import matrices, nonzero_masks
 from pilotfish.compress.passes import BrokenPass, PassResult
 from pilotfish.errors import BadInput
-from pilotfish.policy.network import Network
 
 ENV = "CartPole-v1"
 QUICK = {"steps": 1500, "iterations": 2, "epochs": 10, "batch_size": 256, "learning_rate": 0.01}
@@ -82,17 +81,6 @@ def test_what_healing_made_worse_is_not_kept(pilot, monkeypatch):
     assert changed["kept"].startswith("before")
     assert changed["return"][1] < changed["return"][0] == 500.0
     np.testing.assert_array_equal(kept.weights["one.weight"], pilot.weights["one.weight"])
-
-
-def test_the_keeper_masks_in_place(make):
-    policy = make()
-    network = Network(policy.layers, policy.weights)
-    mask = np.zeros((12, 5), bool)
-    mask[3, 2] = True
-    keeper({"fc0.weight": mask})(network)
-    weight = network.to_weights()["fc0.weight"]
-    assert np.count_nonzero(weight) == 1
-    assert weight[3, 2] == policy.weights["fc0.weight"][3, 2]
 
 
 def test_distill_makes_the_shape_asked_for(pilot):
