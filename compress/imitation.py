@@ -37,7 +37,7 @@ class Imitation:
     """Disturbs the actions in half of the environment's copies, as a share of half their range: a student learns to come back
     from where it would seldom be."""
     window: Annotated[int, Field(gt=0, le=100_000)] = 64
-    """Decisions per training window of a recurrent student (truncated back-propagation through time); no other has a use for it."""
+    """Decisions per training window of a recurrent student (truncated back-propagation through time)."""
     judged_episodes: Annotated[int, Field(gt=0, le=10_000)] = 20
     """Episodes on held-out seeds by which one of the rounds' students is chosen. Where policies fall now and then, as an
     SB3-zoo PPO HalfCheetah does in 1 or 2 of 100 episodes, fewer than 100 cannot tell a steady student from a lucky one."""
