@@ -16,6 +16,7 @@ import numpy as np
 
 from ..errors import require
 from ..policy.bundle import Policy
+from ..policy.conv import Conv2d
 from ..policy.hashed import places
 from ..policy.layers import (
     CFC_HEADS,
@@ -34,6 +35,7 @@ from ..policy.layers import (
     TiedLinear,
 )
 from ..policy.reference import GELU_SLOPE
+from .onnx_image import Images
 
 if TYPE_CHECKING:
     import onnx
@@ -67,6 +69,7 @@ class _Graph:
         self.nodes: list = []
         self.initializers: list = []
         self.state_outputs: list[str] = []
+        self.images = Images(self)
         self._known: set[str] = set()
 
     def model(self) -> onnx.ModelProto:
@@ -74,8 +77,8 @@ class _Graph:
         tensor_type = self.onnx.TensorProto
         x = self._normalize("obs")
         for index, layer in enumerate(self.policy.layers):
-            x = self._layer(f"{index}_{layer.kind}", layer, x)
-        self._action(x)
+            x = self._layer(f"{index}_{layer.kind}", layer, self.images.ready(layer, x))
+        self._action(self.images.flat(x))
         discrete = contract.action.kind == "discrete"
         action = helper.make_tensor_value_info(
             "action", tensor_type.INT64 if discrete else tensor_type.FLOAT, [1, 1 if discrete else contract.action.size]
@@ -112,10 +115,13 @@ class _Graph:
     def weight(self, layer: Linear | GRU | LSTM, tensor: str) -> str:
         """A weight matrix by full tensor name; integers come with their per-row dequantizer, float16 with a Cast."""
         full = f"{layer.name}.{tensor}"
-        value = self.policy.weights[full]
-        if layer.weight_bits == 32:
+        return self.off_grid(full, self.policy.weights[full], layer.weight_bits)
+
+    def off_grid(self, full: str, value: np.ndarray, bits: int) -> str:
+        """The weight ``full`` as float32, whose ``value`` has its outputs along the first axis."""
+        if bits == 32:
             return self.constant(full, value)
-        if layer.weight_bits == 16:
+        if bits == 16:
             return self.node("Cast", [self.constant(full, value)], f"{full}_float", to=self.onnx.TensorProto.FLOAT)
         scale = self.constant(f"{full}_scale", self.policy.weights[f"{full}_scale"])
         zero = self.constant(f"{full}_zero", np.zeros(len(value), np.int8))
@@ -191,6 +197,8 @@ class _Graph:
                 return self._linear(
                     name, layer, x, self.constant(f"{layer.like}.weight", self.policy.weights[f"{layer.like}.weight"])
                 )
+            case Conv2d():
+                return self.images.conv(name, layer, x)
             case Activation():
                 return self._activation(name, layer, x)
             case LayerNorm():

@@ -20,7 +20,8 @@ from .. import sealed
 from ..errors import BadInput
 from .contract import Contract
 from .golden import Golden
-from .layers import LAYERS, Layers, Weights, check_network, matrix_bits, state_of
+from .layers import LAYERS, Layers, Weights, matrix_bits, state_of
+from .soundness import check_network
 
 SCHEMA_VERSION = 1
 MAX_WEIGHT_BYTES = 1 << 30

@@ -6,22 +6,16 @@ A network is a tuple of layers. Weights live beside it in a dict of numpy arrays
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, TypeAdapter, model_serializer
+from pydantic import Field, SerializerFunctionWrapHandler, TypeAdapter, model_serializer
 from pydantic.dataclasses import dataclass
 
 from ..errors import BadInput
 from .contract import StateTensor
-
-STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
-Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=64)]
-Size = Annotated[int, Field(gt=0, le=1_000_000)]
-Bits = Literal[2, 3, 4, 8, 16, 32]
-"""Bits of a weight: 32 is float32 and 16 is float16, which takes half the room and is computed with as float32; fewer are signed
-integers, the same distance to either side of 0, with a scale per row."""
+from .conv import Conv2d
+from .fields import STRICT, Bits, Name, Size
 
 ActivationName = Literal[
     "tanh", "relu", "elu", "silu", "sigmoid", "softsign", "leaky_relu", "gelu", "selu", "softplus", "mish", "hardswish"
@@ -274,7 +268,7 @@ class History:
 
 
 Layer = Annotated[
-    Linear | HashedLinear | TiedLinear | Activation | LayerNorm | Affine | Clip | Quantize | GRU | LSTM | CfC | History,
+    Linear | HashedLinear | TiedLinear | Conv2d | Activation | LayerNorm | Affine | Clip | Quantize | GRU | LSTM | CfC | History,
     Field(discriminator="kind"),
 ]
 CFC_HEADS = ("ff1", "ff2", "time_a", "time_b")
@@ -301,7 +295,7 @@ def cell_matrices(layer: GRU | LSTM) -> dict[str, tuple[int, int]]:
 
 def matrix_bits(layer: Layer) -> dict[str, int]:
     """Full names of the layer's weight matrices that may lie on a grid -> bits of a weight."""
-    if isinstance(layer, Linear):
+    if isinstance(layer, Linear) or (isinstance(layer, Conv2d) and not layer.depthwise):
         return {f"{layer.name}.weight": layer.weight_bits}
     if isinstance(layer, GRU | LSTM):
         return dict.fromkeys(cell_matrices(layer), layer.weight_bits)
@@ -322,6 +316,10 @@ def tensor_shapes(layer: Layer) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
         matrix(f"{layer.name}.weight", layer.out_size, layer.in_size, layer.weight_bits)
         if layer.bias:
             shapes[f"{layer.name}.bias"] = ((layer.out_size,), f32)
+    elif isinstance(layer, Conv2d):
+        matrix(f"{layer.name}.weight", layer.out_channels, layer.columns, layer.weight_bits)
+        if layer.bias:
+            shapes[f"{layer.name}.bias"] = ((layer.out_channels,), f32)
     elif isinstance(layer, HashedLinear | TiedLinear):
         if isinstance(layer, HashedLinear):
             shapes[f"{layer.name}.store"] = ((layer.size,), f32)
@@ -363,7 +361,7 @@ def state_of(layers: Layers) -> tuple[StateTensor, ...]:
 
 def widths(layer: Layer) -> tuple[int | None, int | None]:
     """(inputs, outputs) of a layer; None where it takes any width."""
-    if isinstance(layer, Linear | HashedLinear | TiedLinear):
+    if isinstance(layer, Linear | HashedLinear | TiedLinear | Conv2d):
         return layer.in_size, layer.out_size
     if isinstance(layer, LayerNorm | Affine):
         return layer.size, layer.size
@@ -372,47 +370,3 @@ def widths(layer: Layer) -> tuple[int | None, int | None]:
     if isinstance(layer, History):
         return layer.size, layer.size * layer.length
     return None, None
-
-
-def check_network(where: object, layers: Layers, weights: Mapping[str, np.ndarray], in_size: int, out_size: int) -> None:
-    """Refuse a network whose widths do not chain, whose tensors are missing, misshapen or not finite."""
-    width = in_size
-    names: set[str] = set()
-    wanted: dict[str, tuple[tuple[int, ...], np.dtype]] = {}
-    bits: dict[str, int] = {}
-    for layer in layers:
-        takes, gives = widths(layer)
-        label = f"{layer.kind} {getattr(layer, 'name', '')}".strip()
-        if takes is not None and takes != width:
-            raise BadInput(where, expected=f"layer {label} to take {width} inputs", found=f"{takes}")
-        width = gives or width
-        if hasattr(layer, "name"):
-            if layer.name in names:
-                raise BadInput(where, expected="one layer per name", found=f"the name {layer.name!r} twice")
-            names.add(layer.name)
-        for name, need in tensor_shapes(layer).items():
-            if wanted.setdefault(name, need) != need:  # a tied layer and the one whose weight it uses
-                raise BadInput(where, expected=f"one shape and type of {name}", found=f"{wanted[name]} and {need}")
-        bits |= matrix_bits(layer)
-    if width != out_size:
-        raise BadInput(where, expected=f"{out_size} network outputs, as the action says", found=f"{width}")
-    for name, (shape, dtype) in wanted.items():
-        tensor = weights.get(name)
-        if tensor is None:
-            raise BadInput(where, expected=f"the tensor {name}", found="none")
-        if tensor.shape != shape or tensor.dtype != dtype:
-            raise BadInput(where, expected=f"{name} {dtype}{list(shape)}", found=f"{tensor.dtype}{list(tensor.shape)}")
-        if dtype.kind == "f" and not np.isfinite(tensor).all():
-            bad = int((~np.isfinite(tensor)).sum())
-            raise BadInput(
-                where,
-                expected=f"finite numbers in {name}",
-                found=f"{bad} NaN or infinite",
-                repair="Train or save the policy again",
-            )
-        most = largest_integer(bits.get(name, 8))
-        if bits.get(name, 8) < 8 and tensor.size and (tensor.max() > most or tensor.min() < -most):
-            found = f"{tensor.min()} to {tensor.max()}"
-            raise BadInput(where, expected=f"integers from {-most} to {most} in {name}, as {bits[name]} bits hold", found=found)
-    if extra := sorted(set(weights) - set(wanted)):
-        raise BadInput(where, expected="only tensors that a layer uses", found=f"{', '.join(extra[:4])}")

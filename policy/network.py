@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from .bundle import Policy
 from .contract import Action, Observation
+from .conv import Conv2d
 from .hashed import places
 from .layers import (
     GRU,
@@ -31,6 +32,7 @@ from .layers import (
     tensor_shapes,
 )
 from .narrow import STRETCH, best_step, on_grid, stretched
+from .torch_conv import convolve
 
 State = tuple[Tensor, ...]
 """Recurrent tensors [B, size] in contract order; empty for feed-forward networks."""
@@ -216,6 +218,8 @@ class Network(nn.Module):
                     x = F.linear(x, self._hashed(layer), self.tensor(f"{name}.bias") if layer.bias else None)
                 case TiedLinear(name=name, like=like):
                     x = F.linear(x, self.tensor(f"{like}.weight"), self.tensor(f"{name}.bias") if layer.bias else None)
+                case Conv2d(name=name):
+                    x = convolve(layer, x, self.tensor(f"{name}.weight"), self.tensor(f"{name}.bias") if layer.bias else None)
                 case Activation(function=function, alpha=alpha):
                     x = _ACTIVATIONS[function](x, alpha)
                 case LayerNorm(name=name, size=size, epsilon=epsilon):

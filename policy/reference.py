@@ -8,6 +8,7 @@ import numpy as np
 
 from ..errors import BadInput
 from .bundle import Policy
+from .conv import Conv2d, patches
 from .hashed import places
 from .layers import (
     GRU,
@@ -142,6 +143,8 @@ class Reference:
             case Linear(name=name) | HashedLinear(name=name) | TiedLinear(name=name):
                 y = tensor[f"{layer.like if isinstance(layer, TiedLinear) else name}.weight"] @ x
                 return y + tensor[f"{name}.bias"] if layer.bias else y
+            case Conv2d():
+                return self._conv(layer, x)
             case Activation(function=function, alpha=alpha):
                 return activate(function, x, alpha).astype(self.dtype)
             case LayerNorm(name=name, epsilon=epsilon):
@@ -166,6 +169,14 @@ class Reference:
                 self._state[f"{name}_past"] = np.concatenate([self._state[f"{name}_past"][size:], x])
                 return self._state[f"{name}_past"]
         raise ValueError(f"no layer {layer!r}")
+
+    def _conv(self, layer: Conv2d, x: np.ndarray) -> np.ndarray:
+        weight, seen = self._tensors[f"{layer.name}.weight"], patches(layer, x)
+        if layer.depthwise:
+            y = np.einsum("pac,ca->pc", seen, weight)
+        else:
+            y = (weight @ seen.reshape(layer.pixels, -1).T).T
+        return (y + self._tensors[f"{layer.name}.bias"] if layer.bias else y).reshape(-1)
 
     def _on_steps(self, grid: Quantize, x: np.ndarray) -> np.ndarray:
         step, zero = self.dtype(np.float32(grid.scale)), grid.zero_point

@@ -24,29 +24,31 @@ FOLDABLE = frozenset(
 
 @dataclass(frozen=True)
 class Int8Rows:
-    """A weight matrix kept as int8: W = values * scale along ``axis``."""
+    """A weight kept as int8: W = values * scale along ``axis``."""
 
     values: np.ndarray
-    """int8 [rows, columns]."""
+    """int8 [rows, columns], or the kernels [out, in, rows, columns] of a convolution."""
     scale: np.ndarray
     """float32, one per entry of ``axis``."""
     axis: int
     """0: a scale per row; 1: per column."""
 
     def dense(self) -> np.ndarray:
-        """The float32 matrix that it stands for."""
-        return self.values.astype(np.float32) * (self.scale[:, None] if self.axis == 0 else self.scale[None, :])
+        """The float32 numbers that it stands for."""
+        shape = [1] * self.values.ndim
+        shape[self.axis] = -1
+        return self.values.astype(np.float32) * self.scale.reshape(shape)
 
 
 @dataclass(frozen=True)
 class HalfMatrix:
-    """A weight matrix kept as float16."""
+    """A weight kept as float16."""
 
     values: np.ndarray
-    """float16 [rows, columns]."""
+    """float16 [rows, columns], or the kernels of a convolution."""
 
     def dense(self) -> np.ndarray:
-        """The float32 matrix that it stands for, exactly."""
+        """The float32 numbers that it stands for, exactly."""
         return self.values.astype(np.float32)
 
 
@@ -73,7 +75,7 @@ def fold(node: onnx.NodeProto, constants: Mapping[str, Constant], opset: int) ->
     onnx = require("onnx", "export")
     given = constants[node.input[0]] if node.op_type == "Cast" else None
     to_float = [a.i for a in node.attribute if a.name == "to"] == [onnx.TensorProto.FLOAT]
-    if to_float and isinstance(given, np.ndarray) and given.dtype == np.float16 and given.ndim == 2:
+    if to_float and isinstance(given, np.ndarray) and given.dtype == np.float16 and given.ndim in (2, 4):
         return {node.output[0]: HalfMatrix(given)}
     helper = onnx.helper
     feeds = {name: as_array(constants[name]) for name in node.input if name}
@@ -106,7 +108,7 @@ def _dequantize(node: onnx.NodeProto, constants: Mapping[str, Constant]) -> Cons
             expected=f"integers with a float32 scale for all, or for each of {channels}",
             found=f"{values.dtype} with {scale.dtype}{list(scale.shape)}",
         )
-    if values.dtype == np.int8 and values.ndim == 2 and not zero.any():
+    if values.dtype == np.int8 and values.ndim in (2, 4) and not zero.any():
         return Int8Rows(values, finite(np.broadcast_to(scale.reshape(-1), (channels,)).copy(), node.input[1]), axis)
     shape = [1] * values.ndim
     if channels > 1:

@@ -15,6 +15,7 @@ import numpy as np
 from ...errors import BadInput, Unsupported, require
 from .constants import FOLDABLE, MAX_CONSTANT_VALUES, Constant, finite, fold
 from .graph import Graph, Node
+from .layouts import with_layouts
 from .quantizers import fuse_quantizers
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class _Reader:
         self.nodes: list[Node] = []
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.integer: set[str] = set()
+        self.images: set[str] = set()
 
     def graph(self) -> Graph:
         for initializer in self.proto.initializer:
@@ -66,6 +68,7 @@ class _Reader:
             self._shape(value)
         for proto in self.proto.node:
             self._node(proto)
+        self.nodes, self.images = with_layouts(self.nodes, self.shapes, self.constants)
         inputs = {v.name: self._size(v.name) for v in self.proto.input if v.name not in self.constants}
         outputs = {v.name: self._size(v.name) for v in self.proto.output}
         self.nodes = fuse_quantizers(self.nodes, self.constants)
@@ -94,7 +97,7 @@ class _Reader:
         shape = self.shapes.get(name)
         if shape is None:
             raise BadInput(f"ONNX value {name!r}", expected="a shape that can be inferred", found="none")
-        if sum(d > 1 for d in shape) > 1:
+        if sum(d > 1 for d in shape) > 1 and name not in self.images:
             raise Unsupported(f"ONNX value {name!r}", expected="a vector (batch 1)", found=f"shape {list(shape)}")
         return prod(shape)
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from .activation import FORMULAS as ACTIVATIONS
 from .activation import Activation
 from .chain import Chain
+from .conv import Conv
 from .dense import Dense
+from .depthwise import DepthwiseConv
 from .elementwise import FORMULAS as ARITHMETIC
 from .elementwise import Elementwise
 from .fused import Fused
@@ -21,6 +23,9 @@ OPERATORS: dict[str, type[Operator]] = {
     "Dense": Dense,
     "Fused": Fused,
     "Chain": Chain,
+    "Conv": Conv,
+    "ConvInteger": Conv,
+    "DepthwiseConv": DepthwiseConv,
     "Quantize": Quantize,
     "DenseInteger": DenseInteger,
     "LayerNormalization": LayerNorm,

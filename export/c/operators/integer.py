@@ -59,13 +59,16 @@ class DenseInteger(Printed):
         kernel, choice = choose(self.layer, scope.machine, INTEGER_KERNELS)
         scope.choices.append(choice)
         lines = [*pointers(scope, self.output, x=self.reads[0]), *kernel.print(self.layer, scope)]
-        if len(self.reads) > 1:
-            scope.math.add("rolled")
-            lines += [
-                f"const float broken = *({scope.at(self.reads[1])});",
-                "if (broken != broken) {",
-                "  POLICY_ROLLED",
-                f"  for (int k = 0; k < {self.size}; ++k) y[k] = broken;",
-                "}",
-            ]
-        return lines
+        return [*lines, *broken_lines(self, scope, "y")] if len(self.reads) > 1 else lines
+
+
+def broken_lines(operator: Printed, scope: Scope, output: str) -> list[str]:
+    """C statements: nothing but NaN in ``output`` where the operator's second input is NaN."""
+    scope.math.add("rolled")
+    return [
+        f"const float broken = *({scope.at(operator.reads[1])});",
+        "if (broken != broken) {",
+        "  POLICY_ROLLED",
+        f"  for (int k = 0; k < {operator.size}; ++k) {output}[k] = broken;",
+        "}",
+    ]

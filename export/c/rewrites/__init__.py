@@ -8,16 +8,20 @@ from ..graph import Graph
 from ..machine import Machine
 from .chain_straight import chain_straight
 from .dead_units import dead_units
+from .drop_views import drop_views
 from .fuse_activations import fuse_activations
 from .fuse_elementwise import fuse_elementwise
 from .fuse_silu import fuse_silu
 from .integers import integers
+from .lift_conv import lift_conv
 from .lift_dense import lift_dense
 from .low_rank import low_rank
 from .push_history import push_history
 
 REWRITES: tuple[Callable[[Graph, Machine], Graph], ...] = (
+    drop_views,
     lift_dense,
+    lift_conv,
     dead_units,
     low_rank,
     integers,

@@ -1,4 +1,4 @@
-"""Rewrite: dense layers with int8 weights whose input lies on an integer grid are computed in integers."""
+"""Rewrite: dense layers and convolutions with int8 weights whose input lies on an integer grid are computed in integers."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from collections import Counter
 
 import numpy as np
 
-from ..graph import Graph, Node
+from ..graph import Graph, Kind, Node
 from ..kernels import DenseLayer
 from ..kernels.int8_vector import FUNCTIONS
 from ..kernels.integer_layer import FixedPoint, IntegerLayer, fixed_point, storage
 from ..machine import Machine
 from ..staircase import Grid, Staircase, function_of, staircase
+from .lift_conv import with_patch
 
+INTEGERS = ("DenseInteger", "ConvInteger")
+"""What dense layers and convolutions become."""
 STEP_BITS = (16, 13, 10)
 """Bits below one cell of a staircase, or below one step of a grid: as many as 31 bits leave room for; layers that agree share
 a table."""
@@ -26,9 +29,9 @@ FEWEST_ROWS = 4
 def integers(graph: Graph, machine: Machine) -> Graph:
     """Ensures: where all readers of a FakeQuantize are dense layers with int8 weights, it is a Quantize that stores integers.
 
-    The layers become DenseInteger: their result is float, or goes through the activation behind it straight to the next
-    grid: in integers without vector registers (a staircase for tanh and its like, shifts for ReLU, Clip and none), in
-    floats that never leave the registers where there are some (tanh, ReLU, Clip and none).
+    The layers become DenseInteger and ConvInteger: their result is float, or goes through the activation behind it straight
+    to the next grid: in integers without vector registers (a staircase for tanh and its like, shifts for ReLU, Clip and none),
+    in floats that never leave the registers where there are some (tanh, ReLU, Clip and none).
     What comes out is what the graph before computes in real arithmetic, except that a value within LARGEST_ERROR_STEPS
     of the middle between two levels may get either, as it may with rounded floats.
     """
@@ -48,15 +51,25 @@ def integers(graph: Graph, machine: Machine) -> Graph:
         if behind and all(layer is not None for _, layer in behind):
             grids[node.outputs[0]] = grid
             layers |= {id(n): layer for n, layer in behind if layer is not None}
-    nodes = [_converted(node, grids, layers, machine) for node in graph.nodes]
+    sizes = dict(graph.sizes)
     kinds = dict(graph.kinds) | {name: storage(grid, machine).kind for name, grid in grids.items()}
-    graph = dataclasses.replace(graph, nodes=nodes, kinds=kinds)
+    nodes = [_converted(node, grids, layers, machine, sizes, kinds) for node in graph.nodes]
+    graph = dataclasses.replace(graph, nodes=nodes, kinds=kinds, sizes=sizes)
     return _with_nan(_straight_to_the_grid(graph, machine))
 
 
-def _converted(node: Node, grids: dict[str, Grid], layers: dict[int, IntegerLayer], machine: Machine) -> Node:
+def _converted(
+    node: Node,
+    grids: dict[str, Grid],
+    layers: dict[int, IntegerLayer],
+    machine: Machine,
+    sizes: dict[str, int],
+    kinds: dict[str, Kind],
+) -> Node:
     if id(node) in layers:
-        return Node("DenseInteger", node.name, node.inputs[:1], node.outputs, {"layer": layers[id(node)]})
+        attributes = node.attributes | {"layer": layers[id(node)]}
+        made = dataclasses.replace(node, op=f"{node.op}Integer", inputs=node.inputs[:1], attributes=attributes)
+        return made if node.op == "Dense" else with_patch(made, sizes, kinds, layers[id(node)].inputs.kind)
     if node.op == "FakeQuantize" and node.outputs[0] in grids:
         grid = grids[node.outputs[0]]
         return Node("Quantize", node.name, node.inputs, node.outputs, {"grid": grid, "storage": storage(grid, machine)})
@@ -64,9 +77,14 @@ def _converted(node: Node, grids: dict[str, Grid], layers: dict[int, IntegerLaye
 
 
 def _integer_layer(node: Node, grid: Grid, machine: Machine) -> IntegerLayer | None:
-    """The dense layer ``node`` for inputs on ``grid``; None for another operator, float weights or sums beyond 32 bits."""
+    """The layer of a Dense or Conv ``node`` for inputs on ``grid``; None for others, float weights or sums beyond 32 bits."""
     layer = node.attributes.get("layer")
-    if node.op != "Dense" or not isinstance(layer, DenseLayer) or layer.scale is None or layer.activation is not None:
+    if (
+        node.op not in ("Dense", "Conv")
+        or not isinstance(layer, DenseLayer)
+        or layer.scale is None
+        or layer.activation is not None
+    ):
         return None
     inputs = storage(grid, machine)
     scale = layer.scale.astype(np.float64) * grid.scale
@@ -83,7 +101,7 @@ def _straight_to_the_grid(graph: Graph, machine: Machine) -> Graph:
     gone: set[int] = set()
     swapped: dict[int, Node] = {}
     for node in graph.nodes:
-        if node.op != "DenseInteger":
+        if node.op not in INTEGERS:
             continue
         chain = [node]
         while len(chain) < 4 and chain[-1].op != "Quantize":
@@ -95,7 +113,8 @@ def _straight_to_the_grid(graph: Graph, machine: Machine) -> Graph:
             continue
         layer = _ended(node.attributes["layer"], chain[1:-1], chain[-1].attributes["grid"], graph, machine)
         if layer is not None:
-            swapped[id(chain[-1])] = dataclasses.replace(node, outputs=chain[-1].outputs, attributes={"layer": layer})
+            outputs, attributes = (chain[-1].outputs[0], *node.outputs[1:]), node.attributes | {"layer": layer}
+            swapped[id(chain[-1])] = dataclasses.replace(node, outputs=outputs, attributes=attributes)
             gone |= {id(n) for n in chain[:-1]}
     nodes = [swapped.get(id(node), node) for node in graph.nodes if id(node) not in gone]
     return dataclasses.replace(graph, nodes=nodes)
@@ -137,9 +156,9 @@ def _with_nan(graph: Graph) -> Graph:
             source = f"{node.outputs[0]}/broken"
             sizes[source] = 1
             node = dataclasses.replace(node, outputs=(*node.outputs, source))
-        elif node.op == "DenseInteger" and source is not None and node.attributes["layer"].grid is None:
+        elif node.op in INTEGERS and source is not None and node.attributes["layer"].grid is None:
             node = dataclasses.replace(node, inputs=(*node.inputs, source))
-        if source is not None and (node.op in ("Quantize", "DenseInteger", "Relu", "Clip") or function_of(node) is not None):
+        if source is not None and (node.op in ("Quantize", *INTEGERS, "Relu", "Clip") or function_of(node) is not None):
             carried[node.outputs[0]] = source
         nodes.append(node)
     return dataclasses.replace(graph, nodes=nodes, sizes=sizes)
