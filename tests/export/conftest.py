@@ -6,8 +6,10 @@ import ctypes
 import itertools
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -15,6 +17,13 @@ import pytest
 from pilotfish.policy.bundle import Policy
 from pilotfish.policy.contract import Action, Contract, Normalizer, Observation
 from pilotfish.policy.layers import Layer, largest_integer, matrix_bits, tensor_shapes
+
+if TYPE_CHECKING:
+    from side_by_side import Act
+
+    from pilotfish.export.c.machine import Machine
+
+sys.path.insert(0, str(Path(__file__).parent))  # side_by_side.py and sanitized.py
 
 
 def random_policy(
@@ -98,6 +107,29 @@ def build_host(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Policy], L
         folder = tmp_path_factory.mktemp(f"host-{next(count)}")
         build(policy, to_onnx(policy), target, folder)
         return Loaded(folder / "policy.so")
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def compile_each(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[tuple[Act, list[str]]]]:
+    """(policy, kinds of processor, flags) -> [(obs -> action, its kernels)], all compiled for this machine in one go."""
+    from side_by_side import loaded_together
+
+    from pilotfish.export.c import OPERATORS, READ_ONLY
+    from pilotfish.export.c.header import header_of
+    from pilotfish.export.c.reader import read
+    from pilotfish.export.c.source import generate
+    from pilotfish.export.c.toolchain import BASE_FLAGS
+    from pilotfish.export.onnx import to_onnx
+
+    compiler = need_compiler()
+
+    def make(policy: Policy, machines: Sequence[Machine], flags: Sequence[str]) -> list[tuple[Act, list[str]]]:
+        model = to_onnx(policy)
+        sources = [generate(read(model, {*OPERATORS, *READ_ONLY}), machine, header_of(policy)) for machine in machines]
+        acts = loaded_together(compiler, [*BASE_FLAGS, *flags], sources, tmp_path_factory.mktemp("each"))
+        return [(act, [choice.kernel for choice in source.choices]) for act, source in zip(acts, sources, strict=True)]
 
     return make
 

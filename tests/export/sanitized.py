@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from side_by_side import one_text, renamed
 
 FLAGS = ["-std=c99", "-Og", "-ffp-contract=fast", "-Wall", "-Wextra", "-Werror", "-fsanitize=address,undefined"]
 FLAGS += ["-fno-sanitize-recover=all", "-fno-sanitize=null"]  # a null pointer ends the process without help
@@ -59,7 +60,7 @@ def run(compiler: str, programs: list[Program], folder: Path) -> list[tuple[np.n
     """(actions [T, m], states [T, s]) of each program; fails where poisoned scratch memory changes a single bit."""
     parts, runs, feed = [], [], []
     for index, program in enumerate(programs):
-        text = program.files["policy.h"] + program.files["policy.c"].replace('#include "policy.h"', "")
+        text = one_text(program.files)
         arenas = re.findall(r"^static \w+ (policy_arena\w*)\[", text, re.MULTILINE)
         assert arenas, "no arena to poison"
         run_text = RUN.replace("POISON", " ".join(f"memset({a}, 0xFF, sizeof {a});" for a in arenas))
@@ -67,8 +68,8 @@ def run(compiler: str, programs: list[Program], folder: Path) -> list[tuple[np.n
         for name, value in sizes.items():
             run_text = run_text.replace(name, value)
         run_text = run_text.replace("ROWS", str(len(program.obs)))
-        parts.append(_renamed(text, index))
-        runs.append(_renamed(run_text, index))
+        parts.append(renamed(text, index))
+        runs.append(renamed(run_text, index))
         feed += [program.obs.astype(np.float32).tobytes()] * 2
     (folder / "all.c").write_text("\n".join(parts) + MAIN.replace("RUNS", "".join(runs)))
     done = _build_and_run(compiler, QUIET, folder, b"".join(feed))
@@ -81,13 +82,6 @@ def run(compiler: str, programs: list[Program], folder: Path) -> list[tuple[np.n
 def _build_and_run(compiler: str, more: list[str], folder: Path, feed: bytes) -> subprocess.CompletedProcess[bytes]:
     subprocess.run([compiler, *FLAGS, *more, "all.c", "-o", "all"], cwd=folder, check=True)
     return subprocess.run([str(folder / "all")], input=feed, capture_output=True, check=False)
-
-
-def _renamed(text: str, index: int) -> str:
-    """Every name of ours gets a number, so that programs can stand side by side."""
-    text = re.sub(r"\bpolicy_(?=\w)", f"p{index}_", text)
-    text = re.sub(r"\bPOLICY_(?=\w)", f"P{index}_", text)
-    return re.sub(r"\bk_(?=\w)", f"k{index}_", text)
 
 
 def _split(raw: bytes, programs: list[Program]) -> list[tuple[np.ndarray, np.ndarray]]:

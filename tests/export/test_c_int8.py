@@ -33,19 +33,8 @@ from pilotfish.targets.profile import load_target
 
 MACHINES = {"avx2": AVX2, "vnni": AVX512, "neon": NEON, "m4f": CORTEX_M4F, "m0": CORTEX_M0}
 """All compiled for this machine: what it has no instruction for runs as the plain C beside it."""
+FLAGS = ["-Og", "-march=native"]
 RULE = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large]
-
-
-class Program:
-    """A feed-forward policy.so: obs in, action out."""
-
-    def __init__(self, path, count):
-        self.library, self.action = ctypes.CDLL(str(path)), np.zeros(count, np.float32)
-
-    def act(self, obs):
-        row = np.ascontiguousarray(obs, np.float32)
-        self.library.policy_step(*(a.ctypes.data_as(ctypes.c_void_p) for a in (row, row, self.action)))
-        return self.action.copy()
 
 
 def need_compiler():
@@ -55,23 +44,6 @@ def need_compiler():
 
 def sources(policy, machine):
     return generate(read(to_onnx(policy), {*OPERATORS, *READ_ONLY}), machine, header_of(policy))
-
-
-@pytest.fixture(scope="session")
-def compile_policy(tmp_path_factory):
-    """(policy, machine, flags) -> (library, kernels); undefined behavior ends the process."""
-    compiler = need_compiler()
-
-    def make(policy, machine, *flags):
-        source = sources(policy, machine)
-        folder = tmp_path_factory.mktemp("int8")
-        for name, text in source.files.items():
-            (folder / name).write_text(text)
-        command = [compiler, *BASE_FLAGS, *(flags or ("-O1", "-march=native")), "-fPIC", "-shared", "policy.c"]
-        subprocess.run([*command, "-o", "policy.so"], cwd=folder, check=True)
-        return Program(folder / "policy.so", source.count), [choice.kernel for choice in source.choices]
-
-    return make
 
 
 def exact(policy, obs):
@@ -114,7 +86,7 @@ def networks(draw):
 
 @settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=RULE)
 @given(network=networks(), seed=st.integers(0, 999))
-def test_random_networks_on_every_machine(network, seed, compile_policy, make_policy):
+def test_random_networks_on_every_machine(network, seed, compile_each, make_policy):
     layers, size = network
     policy = make_policy(layers, size, 3, seed, normalizer=False)
     rng = np.random.default_rng(seed)
@@ -122,10 +94,9 @@ def test_random_networks_on_every_machine(network, seed, compile_policy, make_po
     truth = [exact(policy, obs) for obs in observations]
     scale = max(1.0, max(np.abs(action).max() for action, _ in truth))
     results = {}
-    for name, machine in MACHINES.items():
-        library, kernels = compile_policy(policy, machine)
+    for name, (act, kernels) in zip(MACHINES, compile_each(policy, MACHINES.values(), FLAGS), strict=True):
         assert any("int8" in kernel for kernel in kernels)
-        results[name] = np.array([library.act(obs) for obs in observations])
+        results[name] = np.array([act(obs) for obs in observations])
     for name, got in results.items():
         for action, (wanted, nearest) in zip(got, truth, strict=True):
             # float32 errs by some 1e-6 of a value, which is a larger share of a step on a fine grid under large values.
@@ -134,18 +105,17 @@ def test_random_networks_on_every_machine(network, seed, compile_policy, make_po
 
 
 @pytest.mark.parametrize("function", ["tanh", "relu", "none"])
-def test_integer_processors_agree_to_the_bit(function, compile_policy, make_policy):
+def test_integer_processors_agree_to_the_bit(function, compile_each, make_policy):
     """The pure integer path is the same numbers whatever the instructions, and a tie of floats never decides."""
     layers = [Quantize(1e-3, 0, 16), Linear("a", 17, 64, weight_bits=8)]
     layers += [] if function == "none" else [Activation(function)]
     layers += [Quantize(2 / 255, 0), Linear("b", 64, 33, weight_bits=8), Clip(-0.5, 0.9), Quantize(0.01, -20)]
     policy = make_policy([*layers, Linear("c", 33, 5, weight_bits=8)], 17, 5, 3, normalizer=False)
-    one, kernels = compile_policy(policy, CORTEX_M4F)
-    two, others = compile_policy(policy, CORTEX_M0)
+    (one, kernels), (two, others) = compile_each(policy, [CORTEX_M4F, CORTEX_M0], FLAGS)
     assert {*kernels} == {"dense int8, pairs"}
     assert {*others} == {"dense int8, bytes"}
     for obs in np.random.default_rng(1).normal(size=(300, 17)).astype(np.float32):
-        np.testing.assert_array_equal(one.act(obs), two.act(obs))
+        np.testing.assert_array_equal(one(obs), two(obs))
 
 
 @pytest.mark.parametrize("op", FUNCTIONS)
@@ -212,13 +182,12 @@ def test_four_products_of_16_bits_are_the_upper_half_of_one_of_64(x, m, s):
     assert wrapped == ((x * m >> s) + 2**31) % 2**32 - 2**31
 
 
-def test_a_nan_comes_out_and_a_number_does_not_become_one(compile_policy, make_policy):
+def test_a_nan_comes_out_and_a_number_does_not_become_one(compile_each, make_policy):
     layers = [Quantize(1e-3, 0, 16), Linear("a", 4, 16, weight_bits=8), Activation("tanh"), Quantize(2 / 255, 0)]
     policy = make_policy([*layers, Linear("b", 16, 3, weight_bits=8)], 4, 3, 0)
-    for machine in MACHINES.values():
-        library, _ = compile_policy(policy, machine)
-        assert np.isnan(library.act(np.array([0, np.nan, 0, 0], np.float32))).all()
-        assert np.isfinite(library.act(np.array([0, np.inf, -np.inf, 1e38], np.float32))).all()
+    for act, _ in compile_each(policy, MACHINES.values(), FLAGS):
+        assert np.isnan(act(np.array([0, np.nan, 0, 0], np.float32))).all()
+        assert np.isfinite(act(np.array([0, np.inf, -np.inf, 1e38], np.float32))).all()
 
 
 @pytest.mark.parametrize("machine", ["m4f", "m0", "avx2", "vnni"])
@@ -251,7 +220,7 @@ def test_undefined_behavior_is_absent(machine, make_policy, tmp_path):
 
 @pytest.mark.parametrize("target", ["crazyflie", "nucleo-g0b1re"])
 @pytest.mark.parametrize("function", ["tanh", "relu"])
-def test_the_boards_compute_the_host_s_bits(target, function, compile_policy, make_policy, tmp_path):
+def test_the_boards_compute_the_host_s_bits(target, function, compile_each, make_policy, tmp_path):
     """SMLAD and the written-out Thumb-1 loop, executed; only the last layer is float, and rounds alike where nothing is fused."""
     pytest.importorskip("unicorn")
     pytest.importorskip("ziglang")
@@ -267,10 +236,10 @@ def test_the_boards_compute_the_host_s_bits(target, function, compile_policy, ma
     policy = make_policy(layers, 17, 6, 0, normalizer=False)
     build(policy, to_onnx(policy), load_target(target), tmp_path)
     board = VirtualBoard(tmp_path / "firmware.elf", load_target(target))
-    host, _ = compile_policy(policy, CORTEX_M4F, "-O1", "-ffp-contract=off")
+    ((host, _),) = compile_each(policy, [CORTEX_M4F], ["-O1", "-ffp-contract=off"])
     try:
         for obs in np.random.default_rng(2).normal(size=(40, 17)).astype(np.float32):
-            np.testing.assert_array_equal(np.asarray(board.step(obs), np.float32), host.act(obs))
+            np.testing.assert_array_equal(np.asarray(board.step(obs), np.float32), host(obs))
     finally:
         board.close()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import shutil
 import subprocess
 import sys
@@ -33,6 +32,8 @@ RULE = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.d
 BITS = st.sampled_from([2, 3, 4])
 WIDTHS = st.integers(1, 40) | st.sampled_from([64, 129])
 STRICT = ["-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror", "-pedantic"]
+FLAGS = [*STRICT, "-Og", "-ffp-contract=off"]
+"""No fused multiply-add, and a warning is an error."""
 
 
 def need_compiler():
@@ -42,30 +43,6 @@ def need_compiler():
 
 def sources(policy, machine):
     return generate(read(to_onnx(policy), {*OPERATORS, *READ_ONLY}), machine, header_of(policy))
-
-
-@pytest.fixture(scope="session")
-def compile_policy(tmp_path_factory):
-    """(policy, machine) -> (obs -> action, kernels): no fused multiply-add, and a warning is an error."""
-    compiler = need_compiler()
-
-    def make(policy, machine):
-        source, folder = sources(policy, machine), tmp_path_factory.mktemp("narrow")
-        for name, text in source.files.items():
-            (folder / name).write_text(text)
-        flags = [*BASE_FLAGS, *STRICT, "-O1", "-ffp-contract=off", "-fPIC", "-shared"]
-        subprocess.run([compiler, *flags, "policy.c", "-o", "policy.so"], cwd=folder, check=True)
-        library = ctypes.CDLL(str(folder / "policy.so"))
-        state = np.zeros(max(1, source.state), np.float32)
-
-        def act(obs):
-            row, action = np.ascontiguousarray(obs, np.float32), np.zeros(source.count, np.float32)
-            library.policy_step(*(a.ctypes.data_as(ctypes.c_void_p) for a in (row, state, action)))
-            return action
-
-        return act, [choice.kernel for choice in source.choices]
-
-    return make
 
 
 def integers_of(policy, machine):
@@ -112,14 +89,13 @@ def networks(draw):
 
 @settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=RULE)
 @given(network=networks(), seed=st.integers(0, 999))
-def test_the_program_computes_the_integer_reference_to_the_bit(network, seed, compile_policy, make_policy):
+def test_the_program_computes_the_integer_reference_to_the_bit(network, seed, compile_each, make_policy):
     layers, size = network
     policy = make_policy(layers, size, 3, seed, normalizer=False)
     rng = np.random.default_rng(seed)
     observations = (rng.normal(size=(25, size)) * rng.choice([0.1, 1.0, 5.0], (25, 1))).astype(np.float32)
-    for machine in MACHINES.values():
-        wanted = integers_of(policy, machine)
-        act, _ = compile_policy(policy, machine)
+    truths = [integers_of(policy, machine) for machine in MACHINES.values()]
+    for wanted, (act, _) in zip(truths, compile_each(policy, MACHINES.values(), FLAGS), strict=True):
         for obs in observations:
             np.testing.assert_array_equal(act(obs), wanted(obs))
 
@@ -143,12 +119,12 @@ def test_packing_loses_nothing_and_wastes_no_bit(rows, columns, bits, seed):
 @pytest.mark.parametrize("bits", [2, 3, 4])
 @pytest.mark.parametrize("machine", ["m4f", "m0", "avx2"])
 @pytest.mark.parametrize("cell", [GRU, LSTM, None])
-def test_float_inputs_meet_packed_weights_too(cell, machine, bits, compile_policy, make_policy):
+def test_float_inputs_meet_packed_weights_too(cell, machine, bits, compile_each, make_policy):
     """Cells, and layers whose activations stay float; with vector registers the weights are stored as int8."""
     first = cell("g", 17, 45, weight_bits=bits) if cell else Linear("g", 17, 45, weight_bits=bits)
     layers = [first, Linear("a", 45, 18, weight_bits=bits), Activation("tanh"), Linear("b", 18, 6, weight_bits=bits)]
     policy = make_policy(layers, 17, 6, bits)
-    act, kernels = compile_policy(policy, {**MACHINES, "avx2": AVX2}[machine])
+    ((act, kernels),) = compile_each(policy, [{**MACHINES, "avx2": AVX2}[machine]], FLAGS)
     assert any("packed" in kernel for kernel in kernels) == (machine != "avx2")
     truth = Reference(policy, np.float64)
     for obs in np.random.default_rng(1).normal(size=(30, 17)).astype(np.float32):
@@ -157,7 +133,7 @@ def test_float_inputs_meet_packed_weights_too(cell, machine, bits, compile_polic
 
 @pytest.mark.parametrize("target", ["crazyflie", "nucleo-g0b1re"])
 @pytest.mark.parametrize("bits", [2, 3, 4])
-def test_the_boards_compute_the_host_s_bits_in_less_flash(target, bits, compile_policy, make_policy, tmp_path):
+def test_the_boards_compute_the_host_s_bits_in_less_flash(target, bits, compile_each, make_policy, tmp_path):
     """The written-out loops of either processor, executed; odd widths, so that every way out of a loop is taken."""
     pytest.importorskip("unicorn")
     pytest.importorskip("ziglang")
@@ -177,7 +153,7 @@ def test_the_boards_compute_the_host_s_bits_in_less_flash(target, bits, compile_
     assert sizes[8]["weights"] - sizes[bits]["weights"] > 0.85 * saved
     assert sizes[8]["flash"] - sizes[bits]["flash"] > 0.5 * saved
     board = VirtualBoard(tmp_path / f"{bits}" / "firmware.elf", profile)
-    host, _ = compile_policy(network(bits), CORTEX_M4F)
+    ((host, _),) = compile_each(network(bits), [CORTEX_M4F], FLAGS)
     try:
         for obs in np.random.default_rng(2).normal(size=(30, 19)).astype(np.float32):
             np.testing.assert_array_equal(np.asarray(board.step(obs), np.float32), host(obs))
