@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
+OURS = re.compile(r"\b(?:policy|POLICY|k)_(?=\w)")
 Act = Callable[[np.ndarray], np.ndarray]
 
 
 def renamed(text: str, index: int) -> str:
     """Every name of ours gets a number, so that programs can stand side by side."""
-    text = re.sub(r"\bpolicy_(?=\w)", f"p{index}_", text)
-    text = re.sub(r"\bPOLICY_(?=\w)", f"P{index}_", text)
-    return re.sub(r"\bk_(?=\w)", f"k{index}_", text)
+    lines = text.splitlines(keepends=True)  # those of weights, by far the longest, hold no names
+    return "".join(OURS.sub(lambda name: f"{name[0][:-1]}{index}_", line) if "_" in line else line for line in lines)
 
 
 def one_text(files: dict[str, str]) -> str:
@@ -37,8 +37,8 @@ def loaded_together(compiler: str, flags: Sequence[str], sources: Sequence[Any],
 
 def _act(library: ctypes.CDLL, index: int, source: Any) -> Act:
     state = np.zeros(max(1, source.state), np.float32)
-    getattr(library, f"p{index}_reset")(state.ctypes.data_as(ctypes.c_void_p))
-    step = getattr(library, f"p{index}_step")
+    getattr(library, f"policy{index}_reset")(state.ctypes.data_as(ctypes.c_void_p))
+    step = getattr(library, f"policy{index}_step")
 
     def act(obs: np.ndarray) -> np.ndarray:
         row, action = np.ascontiguousarray(obs, np.float32), np.zeros(source.count, np.int32 if source.discrete else np.float32)
