@@ -14,8 +14,9 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from ..policy import Golden, Policy
-from ..policy.layers import GRU, LSTM, Activation, Affine, Layers, Linear, Quantize, Weights
+from ..policy.layers import Activation, Affine, Layers, Linear, Quantize, Weights
 from .activations import layer_inputs
+from .matrices import on_any_grid
 from .replay import Replay
 
 POWERS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -29,7 +30,7 @@ HOMOGENEOUS = ("relu", "leaky_relu")
 def places(policy: Policy) -> list[int]:
     """Indices of linear layers whose inputs can be divided: the one that reads the observation, and those behind a ReLU."""
     layers, found = policy.layers, []
-    first = next((i for i, layer in enumerate(layers) if isinstance(layer, Linear | GRU | LSTM)), None)
+    first = next((i for i, layer in enumerate(layers) if on_any_grid(layer)), None)
     for index, layer in enumerate(layers):
         if not isinstance(layer, Linear):
             continue

@@ -76,7 +76,8 @@ def _taylor(policy: Policy, groups: list[Group], golden: Golden, seed: int) -> S
     if action.kind != "discrete":
         y = transform_action(action, y)
     signs = torch.Generator().manual_seed(seed)
-    square = {group.name: np.zeros(group.size) for group in groups}
+    sizes = {group.name: group.size for group in groups}
+    square = {name: np.zeros(size) for name, size in sizes.items()}
     flat = [step for steps in outputs.values() for step in steps]
     for _ in range(PROBES):
         ones = torch.randint(0, 2, y.shape, generator=signs) * 2.0 - 1.0
@@ -86,7 +87,9 @@ def _taylor(policy: Policy, groups: list[Group], golden: Golden, seed: int) -> S
             slopes = torch.cat(
                 [torch.zeros_like(step) if (slope := next(gradients)) is None else slope for step in steps]
             ).double()
-            square[name] += ((values - values.mean(dim=0)) * slopes).square().mean(dim=0).numpy() / PROBES
+            # A channel leaves at all pixels at once.
+            change = ((values - values.mean(dim=0)) * slopes).unflatten(1, (-1, sizes[name])).sum(dim=1)
+            square[name] += change.square().mean(dim=0).numpy() / PROBES
     return {name: np.sqrt(total) for name, total in square.items()}
 
 

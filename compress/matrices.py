@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeGuard
 
 import numpy as np
 
 from ..policy import Policy
-from ..policy.layers import GRU, LSTM, CfC, Layers, Linear, Weights, cell_matrices, matrix_bits, tensor_shapes
+from ..policy.conv import Conv2d
+from ..policy.layers import GRU, LSTM, CfC, Layer, Layers, Linear, Weights, cell_matrices, matrix_bits, tensor_shapes
 
 Masks = dict[str, np.ndarray]
 """Matrix name -> bool [out, in], True where the entry may be other than zero."""
 
 
+def on_any_grid(layer: Layer) -> TypeGuard[Linear | Conv2d | GRU | LSTM]:
+    """Has the layer weights that may lie on a grid? Those of a depthwise convolution are too few."""
+    return isinstance(layer, Linear | GRU | LSTM) or (isinstance(layer, Conv2d) and not layer.depthwise)
+
+
 def matrices(layers: Layers) -> list[str]:
-    """Names of the 2-D weights in layer order: what quantization acts on; biases and norms are not among them."""
+    """Names of the 2-D weights in layer order: what quantization acts on; biases, norms and depthwise kernels are not among
+    them."""
     names: list[str] = []
     for layer in layers:
-        if isinstance(layer, Linear):
-            names.append(f"{layer.name}.weight")
-        elif isinstance(layer, GRU | LSTM):
+        if isinstance(layer, GRU | LSTM):
             names += cell_matrices(layer)
+        elif on_any_grid(layer):
+            names.append(f"{layer.name}.weight")
     return names
 
 

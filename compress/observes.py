@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..errors import BadInput
+from ..errors import BadInput, Unsupported
 from ..policy import Policy
 from ..policy.contract import Observation
+from ..policy.conv import Conv2d
 from ..policy.layers import (
     CFC_HEADS,
     GRU,
@@ -55,8 +56,13 @@ def unseen(observation: Observation, observes: Sequence[str | int], where: str) 
 
 
 def blindfold(layers: Layers, entries: Sequence[int]) -> Masks:
-    """Masks that leave no weight to observation ``entries``, for a network whose first layer reads the observation itself."""
+    """Masks that leave no weight to observation ``entries``, for a network whose first layer reads the observation itself.
+
+    Raises Unsupported for a convolution, each of whose weights reads many entries.
+    """
     masks: Masks = {}
+    if entries and isinstance(layers[0], Conv2d):
+        raise Unsupported("a student that may not see some entries", expected="linear layers or cells", found="a convolution")
     for name, (rows, columns) in _readers(layers[0]).items() if entries else ():
         masks[name] = np.ones((rows, columns), bool)
         masks[name][:, list(entries)] = False

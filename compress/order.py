@@ -12,10 +12,14 @@ _ZEROS = "its zeros would be lost"
 WRONG: dict[tuple[str, str], tuple[str, str]] = {
     **{
         ("quantize", later): (_INTEGERS, f"Put {later!r} before 'quantize'")
-        for later in ("prune", "trim", "shrink", "factorize", "fold", "lowrank", "hash", "tie")
+        for later in ("prune", "trim", "shrink", "factorize", "tucker", "cp", "fold", "lowrank", "hash", "tie")
     },
     ("quantize", "quantize"): (_INTEGERS, "Quantize once, with a table of bits per layer if they differ"),
     ("prune", "lowrank"): (f"{_ZEROS}: a product of two thin matrices has none", "Put 'prune' behind 'lowrank'"),
+    **{
+        ("prune", later): (f"{_ZEROS}: the factors of a kernel have none", f"Put 'prune' behind {later!r}")
+        for later in ("tucker", "cp")
+    },
     ("prune", "hash"): (f"{_ZEROS}: one number stands in many places", "Use one of the two"),
     ("prune", "tie"): (f"{_ZEROS}: one number stands in several places", "Use one of the two"),
     ("tie", "quantize"): ("a layer that shares another's matrix reads it as float32", "Use one of the two"),

@@ -11,6 +11,7 @@ from pydantic.dataclasses import dataclass
 
 from ..errors import BadInput
 from ..policy import Policy
+from ..policy.conv import Conv2d
 from ..policy.layers import GRU, LSTM, History, Layer, Layers, Linear, Weights, largest_integer, matrix_bits
 from ..policy.layers import Quantize as QuantizeLayer
 from ..targets.profile import near
@@ -25,7 +26,7 @@ from .calibration import (
     whole,
 )
 from .equalize import least_moved
-from .matrices import dense, matrices
+from .matrices import dense, matrices, on_any_grid
 from .passes import STRICT, Context, Pass, PassResult, Promise, Requirement
 from .replay import Replay
 from .requirements import float_weights, recorded
@@ -47,7 +48,7 @@ class Quantize:
 
     The observation gets a grid of 16 bits: what a policy needs most is the precision of its input (arXiv 2511.07046), and
     integers are what a processor without fast floats needs. Cells of GRU and LSTM get integer weights; ``cells`` says what
-    these multiply.
+    these multiply. Convolutions are rounded per output channel; depthwise ones, which have few weights, stay float32.
     """
 
     weight_bits: Literal[2, 3, 4, 8, 16, "mixed"] | dict[str, Literal[2, 3, 4, 8, 16, 32]] = 8
@@ -136,7 +137,7 @@ def _rounded(
     names: dict[int, str] = {}
     places: dict[int, tuple[float, float]] = {}
     for index, layer in enumerate(policy.layers):
-        if isinstance(layer, Linear | GRU | LSTM) and bits[layer.name] != 32:
+        if on_any_grid(layer) and bits[layer.name] != 32:
             if index in grids:
                 names[len(layers)] = layer.name
                 if index in ranges:
@@ -175,7 +176,7 @@ def bits_of(policy: Policy, config: Quantize) -> dict[str, int]:
 
     Raises BadInput for a name that is no layer's.
     """
-    known = [layer.name for layer in policy.layers if isinstance(layer, Linear | GRU | LSTM)]
+    known = [layer.name for layer in policy.layers if on_any_grid(layer)]
     given = config.weight_bits
     table: dict[str, int] = {**given} if isinstance(given, dict) else dict.fromkeys(known, 8 if given == "mixed" else given)
     for name in (*config.keep_float, *table):
@@ -195,7 +196,7 @@ def _suffix(bits: dict[str, int]) -> str:
 
 def _first(policy: Policy) -> int | None:
     """Index of the layer that reads the observation: the first with weights."""
-    return next((i for i, layer in enumerate(policy.layers) if isinstance(layer, Linear | GRU | LSTM)), None)
+    return next((i for i, layer in enumerate(policy.layers) if on_any_grid(layer)), None)
 
 
 def _with_channels(policy: Policy, config: Quantize, context: Context) -> Policy:
@@ -219,7 +220,7 @@ def _grids(
     wanted = {
         index
         for index, layer in enumerate(policy.layers)
-        if isinstance(layer, Linear | GRU | LSTM)
+        if on_any_grid(layer)
         and wide[index] != "float"
         and bits[layer.name] <= 8
         and not (index and isinstance(policy.layers[index - 1], QuantizeLayer))
@@ -270,8 +271,8 @@ def _in_numbers(layer: Layer) -> dict[str, float]:
 
 def _calibrated(policy: Policy, config: Quantize, context: Context) -> None:
     bits = bits_of(policy, config)
-    kinds = {Linear: config.activations, GRU: config.cells, LSTM: config.cells}
-    rounded = any(kinds.get(type(layer), "float") != "float" and bits[layer.name] <= 8 for layer in policy.layers)  # type: ignore[union-attr,arg-type]
+    kinds = {Linear: config.activations, Conv2d: config.activations, GRU: config.cells, LSTM: config.cells}
+    rounded = any(kinds[type(layer)] != "float" and bits[layer.name] <= 8 for layer in policy.layers if on_any_grid(layer))
     if rounded or config.weight_bits == "mixed" or config.equalize:
         recorded(policy, config.kind, context)
 
@@ -303,7 +304,7 @@ def _off_grid(_: Policy, result: PassResult, __: Quantize) -> str:
 def _wrong_bits(before: Policy, result: PassResult, config: Quantize) -> str:
     wanted = result.changed.get("weight_bits", {}) if config.weight_bits == "mixed" else bits_of(before, config)
     for layer in result.policy.layers:
-        if isinstance(layer, Linear | GRU | LSTM) and layer.weight_bits != wanted.get(layer.name, 8):
+        if on_any_grid(layer) and layer.weight_bits != wanted.get(layer.name, 8):
             return f"{layer.weight_bits} bits in {layer.name}, not {wanted.get(layer.name, 8)}"
     return ""
 

@@ -7,13 +7,14 @@ from typing import Any
 from ..errors import BadInput
 from ..policy import Golden, Policy
 from ..policy.environment import check_env, make_env
-from ..policy.layers import GRU, LSTM, Linear
+from ..policy.layers import Linear
 from ..policy.scene import scene_of
+from .matrices import on_any_grid
 from .passes import Context, Requirement
 
 
 def _float_weights(policy: Policy, config: Any, _: Context) -> None:
-    cells = [layer for layer in policy.layers if isinstance(layer, Linear | GRU | LSTM) and layer.weight_bits != 32]
+    cells = [layer for layer in policy.layers if on_any_grid(layer) and layer.weight_bits != 32]
     if cells:
         kind = "float16" if cells[0].weight_bits == 16 else f"int{cells[0].weight_bits}"
         raise BadInput(

@@ -9,8 +9,9 @@ from typing import Any
 
 from ..errors import BadInput
 from ..policy import Golden, Policy
+from ..policy.conv import Conv2d
 from ..policy.layers import GRU, LSTM, Layer, Linear, Weights
-from .matrices import matrices
+from .matrices import matrices, on_any_grid
 from .replay import Replay
 from .weight_grids import Granularity, quantized_rows
 
@@ -112,9 +113,7 @@ class _Scan:
 
     def __init__(self, policy: Policy, golden: Golden, granularity: Granularity, keep_float: Collection[str]) -> None:
         self.policy, self.replay, self.granularity = policy, Replay(policy, golden), granularity
-        self.names = [
-            layer.name for layer in policy.layers if isinstance(layer, Linear | GRU | LSTM) and layer.name not in keep_float
-        ]
+        self.names = [layer.name for layer in policy.layers if on_any_grid(layer) and layer.name not in keep_float]
         self._rounded: dict[tuple[str, int], Weights] = {}
 
     def error(self, bits: Mapping[str, int]) -> float:
@@ -133,13 +132,13 @@ class _Scan:
     def _with(self, bits: Mapping[str, int]) -> tuple[tuple[Layer, ...], Weights]:
         layers, weights = [], dict(self.policy.weights)
         for layer in self.policy.layers:
-            if isinstance(layer, Linear | GRU | LSTM) and layer.name in bits:
+            if on_any_grid(layer) and layer.name in bits:
                 weights |= self._matrices(layer, bits[layer.name])
                 layer = dataclasses.replace(layer, weight_bits=bits[layer.name])  # type: ignore[arg-type]
             layers.append(layer)
         return tuple(layers), weights
 
-    def _matrices(self, layer: Linear | GRU | LSTM, bits: int) -> Weights:
+    def _matrices(self, layer: Linear | Conv2d | GRU | LSTM, bits: int) -> Weights:
         if (layer.name, bits) not in self._rounded:
             made: Weights = {}
             for name in matrices((layer,)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .cp import CP, Cp
 from .distill import DISTILL, Distill
 from .factorize import FACTORIZE, Factorize
 from .fold import FOLD, Fold
@@ -15,10 +16,11 @@ from .quantize import QUANTIZE, Quantize
 from .sharing import HASH, TIE, Hash, Tie
 from .shrink import SHRINK, Shrink
 from .trim import TRIM, Trim
+from .tucker import TUCKER, Tucker
 
-PassConfig = Prune | Trim | Shrink | Factorize | Fold | LowRank | Hash | Tie | Quantize | Distill | Heal
+PassConfig = Prune | Trim | Shrink | Factorize | Tucker | Cp | Fold | LowRank | Hash | Tie | Quantize | Distill | Heal
 """Any pass's settings."""
 PASSES: dict[str, Pass[Any]] = {
-    step.name: step for step in (PRUNE, TRIM, SHRINK, FACTORIZE, FOLD, LOWRANK, HASH, TIE, QUANTIZE, DISTILL, HEAL)
+    step.name: step for step in (PRUNE, TRIM, SHRINK, FACTORIZE, TUCKER, CP, FOLD, LOWRANK, HASH, TIE, QUANTIZE, DISTILL, HEAL)
 }
 """By the name that a recipe uses."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..policy.conv import Conv2d
 from ..policy.layers import (
     CFC_HEADS,
     GRU,
@@ -42,7 +43,8 @@ class Reader:
     begin: int
     """First of the columns."""
     blocks: int
-    """How often the units stand side by side from there: 1, or the length of a history in between."""
+    """How often the units stand side by side from there: 1, the length of a history in between, or the pixels of an image whose
+    channels they are."""
     own: bool
     """True: the units' own recurrent matrix, which reads their state before the step."""
 
@@ -69,7 +71,7 @@ class Group:
 
 def _written(layer: Layer) -> tuple[tuple[str, int], ...]:
     """(tensor, blocks) that a producer's units own."""
-    if isinstance(layer, Linear):
+    if isinstance(layer, Linear | Conv2d):
         return ((f"{layer.name}.weight", 1), *(((f"{layer.name}.bias", 1),) if layer.bias else ()))
     if isinstance(layer, GRU | LSTM):
         gates = 3 if isinstance(layer, GRU) else 4
@@ -80,7 +82,8 @@ def _written(layer: Layer) -> tuple[tuple[str, int], ...]:
 
 def _reads(layer: Layer, blocks: int, own: bool) -> tuple[Reader, ...]:
     """The matrices of ``layer`` that read its input, or (``own``) its own state."""
-    if isinstance(layer, Linear):
+    if isinstance(layer, Linear | Conv2d):
+        blocks = layer.area if isinstance(layer, Conv2d) else blocks
         return (Reader(f"{layer.name}.weight", f"{layer.name}.bias", 0, blocks, False),)
     if isinstance(layer, GRU | LSTM):
         part = "hh" if own else "ih"
@@ -92,10 +95,11 @@ def _reads(layer: Layer, blocks: int, own: bool) -> tuple[Reader, ...]:
 
 
 def hidden_groups(layers: Layers) -> list[Group]:
-    """The groups of hidden units in layer order: those of linear layers and cells that another such layer hears.
+    """The groups of hidden units in layer order: those of linear layers, convolutions (their channels) and cells that another
+    such layer hears.
 
-    In between may stand anything elementwise, norms and a history; a layer of any other kind ends the chain, and so does one
-    whose weight another layer uses, too, or a cell in factors.
+    In between may stand anything elementwise, norms, a history and depthwise convolutions; a layer of any other kind ends the
+    chain, and so does one whose weight another layer uses, too, or a cell in factors.
     """
     shared = {layer.like for layer in layers if isinstance(layer, TiedLinear)}
     groups: list[Group] = []
@@ -103,7 +107,11 @@ def hidden_groups(layers: Layers) -> list[Group]:
     between: list[int] = []
     for index, layer in enumerate(layers):
         in_factors = isinstance(layer, GRU | LSTM) and (layer.rank_ih or layer.rank_hh)
-        if isinstance(layer, Linear | GRU | LSTM | CfC) and layer.name not in shared and not in_factors:
+        if isinstance(layer, Conv2d) and producer is not None and not _sees_pixels(layers, producer, between, layer):
+            producer, between = None, []
+        if isinstance(layer, Conv2d) and layer.depthwise:
+            between.append(index)
+        elif isinstance(layer, Linear | Conv2d | GRU | LSTM | CfC) and layer.name not in shared and not in_factors:
             if producer is not None:
                 groups.append(_group(layers, producer, between, index))
             producer, between = index, []
@@ -114,9 +122,15 @@ def hidden_groups(layers: Layers) -> list[Group]:
     return groups
 
 
+def _sees_pixels(layers: Layers, producer: int, between: list[int], layer: Conv2d) -> bool:
+    """Are the units that ``layer`` hears the channels of its input?"""
+    histories = any(isinstance(layers[index], History) for index in between)
+    return isinstance(layers[producer], Conv2d) and layer.reads == "hwc" and not histories
+
+
 def _group(layers: Layers, producer: int, between: list[int], consumer: int) -> Group:
     layer = layers[producer]
-    rows, blocks = list(_written(layer)), 1
+    rows, blocks = list(_written(layer)), layer.pixels if isinstance(layer, Conv2d) else 1
     for index in between:
         middle = layers[index]
         if isinstance(middle, History):
@@ -125,11 +139,14 @@ def _group(layers: Layers, producer: int, between: list[int], consumer: int) -> 
             rows += [(f"{middle.name}.weight", blocks), (f"{middle.name}.bias", blocks)]
         elif isinstance(middle, Affine):
             rows += [(f"{middle.name}.scale", blocks), (f"{middle.name}.offset", blocks)]
-    readers: tuple[Reader, ...] = () if isinstance(layer, Linear) else _reads(layer, 1, own=True)
-    size: int = layer.out_size if isinstance(layer, Linear) else layer.hidden_size  # type: ignore[union-attr]
+        elif isinstance(middle, Conv2d):
+            blocks = middle.pixels
+            rows += [(f"{middle.name}.{tensor}", 1) for tensor in ("weight", "bias")[: 1 + middle.bias]]
+    readers: tuple[Reader, ...] = () if isinstance(layer, Linear | Conv2d) else _reads(layer, 1, own=True)
+    size: int = getattr(layer, _width_field(layer))
     exact = not any(isinstance(layers[index], LayerNorm) for index in between)
     histories = [index for index in between if isinstance(layers[index], History)]
-    heard_at = min([*histories, consumer]) - 1 if isinstance(layer, Linear) else producer
+    heard_at = min([*histories, consumer]) - 1 if isinstance(layer, Linear | Conv2d) else producer
     readers = (*readers, *_reads(layers[consumer], blocks, own=False))
     name: str = layer.name  # type: ignore[union-attr]
     return Group(name, size, tuple(rows), readers, (producer, *between, consumer), heard_at, exact)
@@ -139,14 +156,23 @@ def resized(layers: Layers, group: Group, size: int) -> Layers:
     """The layers with ``size`` units in place of the group's."""
     new: list[Layer] = list(layers)
     producer, *between, consumer = group.layers
-    first, blocks = layers[producer], 1
-    new[producer] = _with(first, **{"out_size" if isinstance(first, Linear) else "hidden_size": size})
+    first, last = layers[producer], new[consumer]
+    blocks = first.pixels if isinstance(first, Conv2d) else 1
+    new[producer] = _with(first, **{_width_field(first): size})
     for index in between:
-        new[index] = _with(layers[index], size=size * blocks)
         middle = layers[index]
+        if isinstance(middle, Conv2d):
+            new[index], blocks = _with(middle, in_channels=size, out_channels=size), middle.pixels
+            continue
+        new[index] = _with(middle, size=size * blocks)
         blocks *= middle.length if isinstance(middle, History) else 1
-    new[consumer] = _with(new[consumer], in_size=size * blocks)
+    new[consumer] = _with(last, in_channels=size) if isinstance(last, Conv2d) else _with(last, in_size=size * blocks)
     return tuple(new)
+
+
+def _width_field(layer: Layer) -> str:
+    """What a producer calls the number of its units."""
+    return "out_size" if isinstance(layer, Linear) else "out_channels" if isinstance(layer, Conv2d) else "hidden_size"
 
 
 def _with(layer: Layer, **sizes: Any) -> Layer:

@@ -1,0 +1,191 @@
+"""cp: a convolution becomes four thin ones: channels in, down the rows, across the columns, channels out."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field, model_validator
+from pydantic.dataclasses import dataclass
+
+from ..errors import BadInput
+from ..policy import Policy
+from ..policy.conv import Conv2d
+from ..policy.layers import Weights
+from .multiway import (
+    Chain,
+    View,
+    an_image,
+    chosen_views,
+    free_names,
+    in_numbers,
+    not_smaller,
+    pointwise,
+    regression,
+    relative_error,
+    with_chains,
+    within,
+)
+from .passes import STRICT, Context, Pass, PassResult, Promise
+from .requirements import float_weights, recorded
+from .signals import matrix_inputs
+from .tensors import Cp as Factors
+from .tensors import channel_root, decompose_cp
+
+
+@dataclass(frozen=True, config=STRICT)
+class Cp:
+    """A kernel [out, rows, columns, in] ~ the sum of r products of four vectors (CP decomposition, Lebedev et al. 2015,
+    arXiv 1412.6553), found by alternating least squares: a change of channels to r, two depthwise kernels of one column and of
+    one row, and a change of channels back.
+
+    Far fewer weights than ``tucker`` leaves, and harder to find and to heal. A linear layer that reads an image is such a
+    kernel, too. A ``heal`` behind it is part of the method.
+    """
+
+    rank: int | None = Field(default=None, ge=1, le=100_000)
+    """r of every chosen layer; refused where that does not make it smaller."""
+    keep: float | None = Field(default=None, gt=0, lt=1)
+    """Share of the weights of every chosen layer that may stay; the rank follows."""
+    tolerance: float | None = Field(default=None, gt=0)
+    """Largest change of the action on the recorded rollout, as in ``tucker``."""
+    starts: int = Field(default=3, ge=1, le=100)
+    """Alternations from different beginnings, the best of which counts: they end in different places."""
+    criterion: Literal["weights", "outputs"] = "weights"
+    """Whose error is smallest: the kernel's, or the layer's outputs on the recorded rollout (needs one from the environment)."""
+    layers: tuple[str, ...] = ()
+    """Names of the layers; empty: all convolutions with kernels of several pixels and all linear layers that read an image."""
+    kind: Literal["cp"] = "cp"
+
+    @model_validator(mode="after")
+    def _check(self) -> Cp:
+        if sum(goal is not None for goal in (self.rank, self.keep, self.tolerance)) != 1:
+            raise ValueError("give one of rank, keep and tolerance")
+        return self
+
+
+def weights_per_rank(view: View) -> int:
+    """Numbers that each component takes."""
+    out, rows, columns, channels = view.shape
+    return out + channels + rows * (rows > 1) + columns * (columns > 1)
+
+
+class Decomposition:
+    """One layer: its kernel, and what it reads."""
+
+    def __init__(self, view: View, weights: Weights, inputs: np.ndarray | None, starts: int, seed: int) -> None:
+        self.view, self.starts, self.seed = view, starts, seed
+        self.inputs = None if inputs is None else inputs.astype(np.float64)
+        self.kernel, self.bias = view.kernel(weights), weights.get(f"{view.layer.name}.bias")
+        self.root = None if inputs is None else channel_root(inputs, view.shape[3])
+
+    def for_weights(self, keep: float) -> int | None:
+        """The rank with at most that share of the weights; None where not even 1 is as small."""
+        return int(keep * self.kernel.size) // weights_per_rank(self.view) or None
+
+    def factors(self, rank: int) -> Factors:
+        """The factors at ``rank``, the last one fitted to the recorded outputs where there are such."""
+        found = decompose_cp(self.kernel, rank, self.starts, self.seed, self.root)
+        if self.inputs is None:
+            return found
+        out, rows, columns, channels = self.view.shape
+        seen = np.einsum(
+            "nyxi,yr,xr,ir->nr", self.inputs.reshape(-1, rows, columns, channels), found.down, found.across, found.in_,
+            optimize=True,
+        )  # fmt: skip
+        return found._replace(out=regression(seen, self.inputs @ self.kernel.reshape(out, -1).T, found.out))
+
+    def chain(self, policy: Policy, factors: Factors) -> Chain:
+        """The layers that compute with ``factors``."""
+        window, (out, down, across, in_) = self.view.window, factors
+        names, rank = free_names(policy, self.view.layer.name, ("in", "down", "across", "out")), out.shape[1]
+        chain, height = [pointwise(names[0], self.view, in_.T, first=True)], window.height
+        (rows, columns), (step_y, step_x), (pad_y, pad_x) = window.kernel, window.stride, window.padding
+        if rows > 1 or step_y > 1:
+            layer = Conv2d(
+                names[1], rank, rank, height, window.width, (rows, 1), (step_y, 1), (pad_y, 0), depthwise=True, bias=False
+            )
+            chain.append((layer, {f"{names[1]}.weight": np.ascontiguousarray(down.T, np.float32)}))
+            height = window.out_height
+        else:
+            out = out * down[0]
+        if columns > 1 or step_x > 1:
+            layer = Conv2d(
+                names[2], rank, rank, height, window.width, (1, columns), (1, step_x), (0, pad_x), depthwise=True, bias=False
+            )
+            chain.append((layer, {f"{names[2]}.weight": np.ascontiguousarray(across.T, np.float32)}))
+        else:
+            out = out * across[0]
+        return [*chain, pointwise(names[3], self.view, out, self.bias, first=False)]
+
+    def report(self, chain: Chain, factors: Factors) -> dict[str, Any]:
+        """What the record says."""
+        error = relative_error(self.kernel.reshape(len(self.kernel), -1), factors.whole(), self.inputs)
+        return in_numbers(self.view, chain, error, rank=factors.out.shape[1])
+
+
+def _run(policy: Policy, config: Cp, context: Context) -> PassResult:
+    chosen = chosen_views(f"pass 'cp' on {policy.name}", policy.layers, config.layers)
+    needed = config.criterion == "outputs" or config.tolerance is not None
+    golden = recorded(policy, config.kind, context) if needed else None
+    heard = matrix_inputs(policy, golden) if golden is not None and config.criterion == "outputs" else {}
+    parts = {
+        name: Decomposition(view, policy.weights, heard.get(f"{name}.weight"), config.starts, context.seed)
+        for name, view in chosen.items()
+    }
+    known: dict[tuple[str, int], Factors] = {}
+
+    def at(keep: float) -> dict[str, Chain]:
+        ranks = {name: part.for_weights(keep) for name, part in parts.items()}
+        return chains_at({name: rank for name, rank in ranks.items() if rank is not None})
+
+    def chains_at(ranks: dict[str, int]) -> dict[str, Chain]:
+        for name, rank in ranks.items():
+            if (name, rank) not in known:
+                known[name, rank] = parts[name].factors(rank)
+        return {name: parts[name].chain(policy, known[name, rank]) for name, rank in ranks.items()}
+
+    changed: dict[str, Any] = {}
+    if config.tolerance is not None and golden is not None:
+        chains, changed["action_error"] = within(policy, golden, config.tolerance, at)
+    elif config.keep is not None:
+        chains = at(config.keep)
+    else:
+        chains = chains_at({name: _asked(part, config.rank or 1) for name, part in parts.items()})
+    report = {name: parts[name].report(chain, known[name, _rank_of(chain)]) for name, chain in chains.items()}
+    skipped = {name: "no smaller at what was asked for" for name in chosen if name not in chains}
+    return PassResult(with_chains(policy, chains), changed | {"layers": report, "skipped": skipped}, "cp")
+
+
+def _rank_of(chain: Chain) -> int:
+    layer, weights = chain[0]
+    return len(weights[f"{layer.name}.weight"])  # type: ignore[union-attr]
+
+
+def _asked(part: Decomposition, rank: int) -> int:
+    each, size = weights_per_rank(part.view), part.kernel.size
+    if rank * each >= size:
+        raise BadInput(
+            f"pass 'cp', layer {part.view.layer.name}",
+            expected=f"a rank below {size / each:.1f}, the break-even of its {size:,} weights",
+            found=f"{rank}",
+            repair="Lower the rank, name other layers, or use keep or tolerance",
+        )
+    return rank
+
+
+def _beyond_tolerance(_: Policy, result: PassResult, config: Cp) -> str:
+    error = result.changed.get("action_error", 0.0)
+    return f"{error}" if config.tolerance is not None and error > config.tolerance else ""
+
+
+CP = Pass(
+    "cp",
+    Cp,
+    _run,
+    requires=(an_image, float_weights),
+    ensures=(
+        Promise("a decomposed layer is smaller than it was", not_smaller),
+        Promise("the action changes by no more than was tolerated", _beyond_tolerance),
+    ),
+)
