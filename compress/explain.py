@@ -9,9 +9,11 @@ from typing import Any
 
 from ..errors import BadInput, MissingTool
 from ..policy import Policy
+from ..policy.conv import Conv2d
 from ..policy.layers import GRU, LSTM, CfC, Linear
 from ..targets import Target
 from .effects import REFUSALS, UNHURRIED_HZ, costs_of, number
+from .multiway import views
 from .recipe import compress, parse_recipe
 
 WORTH = 0.05
@@ -82,7 +84,8 @@ class Explanation:
 
 
 def variants(policy: Policy, target: Target, steps: int) -> list[Variant]:
-    """fp32, fp16, int8, 4-bit, pruned, low-rank, distilled, and the last with int8; ``steps`` teach or heal each."""
+    """fp32, fp16, int8, 4-bit, pruned, low-rank, distilled, and the last with int8; for policies that see images, their kernels
+    in factors, too. ``steps`` teach or heal each."""
     heal = {"pass": "heal", "steps": steps}
     cells = [layer for layer in policy.layers if isinstance(layer, GRU | LSTM | CfC)]
     hidden = [layer.out_size for layer in policy.layers if isinstance(layer, Linear)][:-1]
@@ -91,6 +94,14 @@ def variants(policy: Policy, target: Target, steps: int) -> list[Variant]:
     }  # fmt: skip
     if cells:
         student |= {"cell": "lstm" if isinstance(cells[0], LSTM) else "gru", "cell_size": max(cells[0].hidden_size // 2, 1)}
+    eyes = [layer for layer in policy.layers if isinstance(layer, Conv2d)]
+    if eyes and all(_plain(layer) for layer in eyes):
+        student["conv"] = [[max(layer.out_channels // 2, 1), layer.kernel[1], layer.stride[1]] for layer in eyes]
+    factors = {"keep": 0.4, "criterion": "outputs"}
+    kernels = [
+        Variant("Tucker", ({"pass": "tucker"} | factors, heal)),
+        Variant("CP", ({"pass": "cp"} | factors, heal)),
+    ]  # fmt: skip
     half = {"pass": "quantize", "weight_bits": 16, "activations": "float"}
     pruned = {"pass": "prune", "sparsity": 0.8, "scope": "erdos-renyi", "heal": {"steps": max(steps // 4, 1), "iterations": 1}}
     return [
@@ -101,9 +112,16 @@ def variants(policy: Policy, target: Target, steps: int) -> list[Variant]:
         Variant("4-bit weights", ({"pass": "quantize", "weight_bits": 4}, heal)),
         Variant("80 % pruned", (pruned, {"pass": "trim"}, heal)),
         Variant("low rank", ({"pass": "factorize", "energy": 0.999, "criterion": "outputs"}, heal)),
+        *(kernels if views(policy.layers) else ()),
         Variant("distilled", (student,)),
         Variant("distilled, int8", (student, {"pass": "quantize"}, heal)),
     ]
+
+
+def _plain(layer: Conv2d) -> bool:
+    """Is it one that a student's settings can name: alike in both directions, and without padding?"""
+    alike = layer.height == 1 or (layer.kernel[0] == layer.kernel[1] and layer.stride[0] == layer.stride[1])
+    return alike and layer.padding == (0, 0) and not layer.depthwise
 
 
 def explain(

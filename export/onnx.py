@@ -161,8 +161,10 @@ class _Graph:
         variance = np.asarray(normalizer.variance, np.float64)
         epsilon = normalizer.epsilon
         spread = np.sqrt(variance + epsilon) if normalizer.epsilon_inside_sqrt else np.sqrt(variance) + epsilon
-        mean = self.constant("normalizer.mean", np.asarray(normalizer.mean, np.float64).astype(np.float32)[None])
-        inverse = self.constant("normalizer.inverse", (1.0 / spread).astype(np.float32)[None])
+        numbers = np.asarray(normalizer.mean, np.float64).astype(np.float32)[None], (1.0 / spread).astype(np.float32)[None]
+        if all((array == array[:, :1]).all() for array in numbers):  # as of images: one number is enough
+            numbers = numbers[0][:, :1], numbers[1][:, :1]
+        mean, inverse = self.constant("normalizer.mean", numbers[0]), self.constant("normalizer.inverse", numbers[1])
         x = self.node("Mul", [self.node("Sub", [x, mean], "centered"), inverse], "standardized")
         return x if normalizer.clip is None else self.clip(x, -normalizer.clip, normalizer.clip, "normalized")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
@@ -54,6 +55,9 @@ class Observation:
     """h, how many frames the vector stacks, row-major [h, size / h], the newest last; one frame per decision. Above 1, a frame is
     the observation followed by the action that was returned before it (all of its entries; zero at first), and an episode begins
     with h equal frames: whoever feeds the policy keeps them."""
+    shape: tuple[int, ...] = ()
+    """Shape of the environment's observation, [height, width, channels] or [channels, height, width] of an image, where it is
+    not a vector: ``size`` numbers, flattened row-major, the last axis fastest. Empty: a vector, or nobody knows."""
     dtype: Literal["float32"] = "float32"
     """What the exported graph takes."""
     normalizer: Normalizer | None = None
@@ -67,7 +71,15 @@ class Observation:
             raise ValueError(f"normalizer of {len(self.normalizer.mean)} entries for an observation of size {self.size}")
         if self.size % self.history:
             raise ValueError(f"an observation of size {self.size} is not made of {self.history} equal frames")
+        if self.shape and (any(side < 1 for side in self.shape) or math.prod(self.shape) != self.size):
+            raise ValueError(f"an observation of size {self.size} has not the shape {list(self.shape)}")
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_shape(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Bundles of policies that see vectors keep the digests that they had before there were shapes."""
+        table: dict[str, Any] = dump(self)
+        return {key: value for key, value in table.items() if key != "shape" or value}
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -7,6 +7,7 @@ import math
 
 import torch
 
+from ..policy.conv import Conv2d
 from ..policy.layers import GRU, LSTM, Activation, CfC, Clip, Layer, LayerNorm, Layers, Linear, tensor_shapes
 from ..policy.network import Network
 
@@ -22,12 +23,14 @@ def network_layers(
     layer_norm: bool,
     out_size: int,
     recurrent: tuple[str, int] | None = None,
+    convolutions: Layers = (),
 ) -> Layers:
     """A multi-layer perceptron obs -> hidden… -> out, with any activation that the settings know.
 
-    ``recurrent`` (a name in :data:`CELLS`, width) puts such a cell first.
+    ``recurrent`` (a name in :data:`CELLS`, width) puts such a cell first, and ``convolutions`` that give ``obs_size`` numbers
+    go in front of all.
     """
-    layers: list[Layer] = []
+    layers: list[Layer] = [*convolutions]
     width = obs_size
     if recurrent is not None:
         kind, size = recurrent
@@ -37,9 +40,14 @@ def network_layers(
         layers.append(Linear(f"hidden{index}", width, size))
         if layer_norm:
             layers.append(LayerNorm(f"norm{index}", size))
-        layers.append(_CLIPS.get(activation) or Activation(activation))  # type: ignore[arg-type]
+        layers.append(function(activation))
         width = size
     return (*layers, Linear("out", width, out_size))
+
+
+def function(activation: str) -> Layer:
+    """The layer of an activation that the settings know."""
+    return _CLIPS.get(activation) or Activation(activation)  # type: ignore[arg-type]
 
 
 @torch.no_grad()
@@ -57,6 +65,11 @@ def initialize(network: Network, generator: torch.Generator, out_gain: float | N
         torch.nn.init.orthogonal_(weight, gain if out_gain is None or layer is not linear[-1] else out_gain, generator=generator)
         if layer.bias:
             torch.nn.init.zeros_(getattr(network, f"{layer.name}__bias"))
+    for kernels in network.layers:
+        if isinstance(kernels, Conv2d):
+            torch.nn.init.orthogonal_(getattr(network, f"{kernels.name}__weight"), gain, generator=generator)
+            if kernels.bias:
+                torch.nn.init.zeros_(getattr(network, f"{kernels.name}__bias"))
     for cell in network.layers:
         if isinstance(cell, GRU | LSTM | CfC):
             bound = 1 / math.sqrt(cell.hidden_size)

@@ -21,6 +21,7 @@ STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan
 Width = Annotated[int, Field(gt=0, le=65_536)]
 Positive = Annotated[int, Field(gt=0, le=1_000_000_000)]
 Rate = Annotated[float, Field(gt=0, le=1)]
+Kernel = Annotated[int, Field(ge=1, le=64)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -126,6 +127,8 @@ class _Common:
             settings.pop(name, None)
         if self.sparsity is None:  # checkpoints from before this setting keep their names
             del settings["sparsity"]
+        if not settings.get("conv"):
+            settings.pop("conv", None)
         return sealed.sha256_bytes(sealed.canonical_json(settings).encode())
 
 
@@ -173,6 +176,10 @@ class PPOConfig(_Common):
     """Processes that step the copies of a Gymnasium environment, for the same results; 0: as many as there are cores to use."""
     asymmetric_critic: bool = False
     """The critic sees the environment's true state, without noise and delay, which the device never can."""
+    conv: Annotated[tuple[tuple[Width, Kernel, Kernel], ...], Field(max_length=16)] = ()
+    """[channels, kernel, stride] of every convolution before the hidden layers of actor and critic, for observations that are
+    images: Boxes of [height, width, channels], [channels, height, width] or [height, width]. With ``history`` above 1, over the
+    frames of the history instead, in time. Images are normalized by their bounds."""
     recurrent: Literal["none", "gru", "lstm", "cfc"] = "none"
     """A memory before the hidden layers of the actor, and of the critic unless it is asymmetric."""
     recurrent_size: Annotated[int, Field(gt=0, le=4096)] = 32
@@ -186,6 +193,8 @@ class PPOConfig(_Common):
     def _check(self) -> PPOConfig:
         if self.recurrent == "none" and (self.recurrent_rank is not None or self.recurrent_sparsity):
             raise ValueError("recurrent_rank and recurrent_sparsity need recurrent = gru, lstm or cfc")
+        if self.conv and (self.recurrent != "none" or self.asymmetric_critic or self.critic == "simba"):
+            raise ValueError('conv needs recurrent = "none", critic = "mlp" and a critic that sees what the actor does')
         if self.recurrent != "none" and self.critic == "simba" and not self.asymmetric_critic:
             raise ValueError("a simba critic has no memory: with recurrent it needs asymmetric_critic = true")
         if self.recurrent_rank is not None and self.recurrent_sparsity:

@@ -18,7 +18,7 @@ from ..errors import BadInput, Unsupported
 from ..policy.contract import Action, Normalizer
 from ..policy.layers import Layers, Weights
 from ..policy.network import State
-from .actor import network_layers
+from .actor import function, network_layers
 from .advantage import advantages
 from .clipped_adam import ClippedAdam
 from .config import PPOConfig
@@ -32,6 +32,7 @@ from .rollout import Collector, Rollout
 from .sequence import Sequence
 from .sparse.learner import sparse_ppo
 from .tensor_env import tensor_env
+from .vision import conv_layers, normalizer_for, seen_image
 
 _ROWS = 8192
 """Observations whose values are computed at once: enough to amortize, few enough to stay in the cache."""
@@ -51,8 +52,13 @@ class PPO:
         weights_from = torch.Generator().manual_seed(config.seed)
         size = envs.observation_size
         cell = None if config.recurrent == "none" else (config.recurrent, config.recurrent_size)
-        shape = (config.hidden, config.activation, config.layer_norm, self.action.size, cell)
-        self.layers: Layers = network_layers(size, *shape)
+        where = f"training on {config.env}"
+        image = seen_image(envs, config.history, where) if config.conv else None
+        eyes: tuple[Layers, int] = ((), size)
+        if image is not None:
+            eyes = conv_layers(image, config.conv, function(config.activation), where)
+        shape = (config.hidden, config.activation, config.layer_norm, self.action.size, cell, eyes[0])
+        self.layers: Layers = network_layers(eyes[1], *shape)
         self.actor = self._actor(weights_from, device)
         true = self.envs.privileged() if config.asymmetric_critic else None
         if config.asymmetric_critic and true is None:
@@ -62,7 +68,9 @@ class PPO:
             )  # fmt: skip
         seen = size if true is None else true.shape[1]
         # What only a memory can tell the actor, only a memory can tell a critic that sees no more.
-        judge = network_layers(seen, config.critic_hidden, "tanh", False, 1, cell if true is None else None)
+        judge = network_layers(
+            seen if image is None else eyes[1], config.critic_hidden, "tanh", False, 1, cell if true is None else None, eyes[0]
+        )
         self.critic: Net
         if cell and true is None:
             self.critic = Sequence(judge, weights_from, device, 1.0)
@@ -79,6 +87,8 @@ class PPO:
         self.pilot = self._actor(torch.Generator(), self.envs.device) if twin else self.actor
         self.pilot_head = self._head(self.envs.device) if twin else self.head
         self.normalizer = ObservationNormalizer(size, config.normalize_observation)
+        if image is not None:
+            self.normalizer = normalizer_for(image, config.normalize_observation, where)
         judges = None if true is None else ObservationNormalizer(seen, True)
         self._normalizers = [self.normalizer, *([] if judges is None else [judges])]
         self.collector = Collector(self.envs, config.rollout_steps, self.normalizer, judges)

@@ -19,6 +19,7 @@ from ..errors import BadInput
 from ..policy.bundle import Policy
 from ..policy.contract import Action, Contract, Normalizer, Observation, Provenance, Timing
 from ..policy.environment import control_hz
+from ..policy.image import shape_of
 from ..policy.layers import Layers, Weights
 from ..policy.own_environment import source_of_own, trust_env
 from ..policy.record import record_golden
@@ -210,7 +211,9 @@ class _Run:
             tools |= {name: importlib.metadata.version(name) for name in ("mujoco-warp", "warp-lang")}
         tools |= source_of_own(config.env)
         contract = Contract(
-            observation=Observation(size=self.envs.observation_size, history=config.history, normalizer=normalizer),
+            observation=Observation(
+                size=self.envs.observation_size, history=config.history, normalizer=normalizer, shape=shape_of(env)
+            ),
             action=action,
             timing=Timing(control_hz(env), config.actions_per_decision, config.observation_delay, config.latency),
             provenance=Provenance(

@@ -9,6 +9,7 @@ from pydantic import TypeAdapter
 
 from ...policy.bundle import Policy
 from ...policy.contract import Contract
+from ...policy.conv import Conv2d
 from ...policy.layers import GRU, LSTM, Activation, Affine, Clip, Layer, LayerNorm, Linear, Quantize
 from .numerals import plain
 
@@ -77,6 +78,10 @@ def _layer(layer: Layer) -> str:
             return f"{layer.out_size}{_bits(layer.weight_bits)}"
         case GRU() | LSTM():
             return f"{type(layer).__name__} {layer.hidden_size}{_bits(layer.weight_bits)}"
+        case Conv2d():
+            kind = "depthwise" if layer.depthwise else "convolution"
+            size = f"{layer.kernel[0]} x {layer.kernel[1]}"
+            return f"{layer.out_height} x {layer.out_width} x {layer.out_channels} ({kind} {size}){_bits(layer.weight_bits)}"
         case LayerNorm():
             return "layer norm"
         case Affine():
