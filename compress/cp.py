@@ -12,6 +12,7 @@ from ..errors import BadInput
 from ..policy import Policy
 from ..policy.conv import Conv2d
 from ..policy.layers import Weights
+from .allotment import Option, allot
 from .multiway import (
     Chain,
     View,
@@ -46,7 +47,8 @@ class Cp:
     rank: int | None = Field(default=None, ge=1, le=100_000)
     """r of every chosen layer; refused where that does not make it smaller."""
     keep: float | None = Field(default=None, gt=0, lt=1)
-    """Share of the weights of every chosen layer that may stay; the rank follows."""
+    """Share of the weights of all chosen layers together that may stay. A rank is found for each layer among ten, by its errors;
+    a layer that gains little may stay as it is."""
     tolerance: float | None = Field(default=None, gt=0)
     """Largest change of the action on the recorded rollout, as in ``tucker``."""
     starts: int = Field(default=3, ge=1, le=100)
@@ -64,6 +66,9 @@ class Cp:
         return self
 
 
+RUNGS = 9
+
+
 def weights_per_rank(view: View) -> int:
     """Numbers that each component takes."""
     out, rows, columns, channels = view.shape
@@ -79,9 +84,10 @@ class Decomposition:
         self.kernel, self.bias = view.kernel(weights), weights.get(f"{view.layer.name}.bias")
         self.root = None if inputs is None else channel_root(inputs, view.shape[3])
 
-    def for_weights(self, keep: float) -> int | None:
-        """The rank with at most that share of the weights; None where not even 1 is as small."""
-        return int(keep * self.kernel.size) // weights_per_rank(self.view) or None
+    def ranks(self) -> list[int]:
+        """Ranks that are looked at where one is to be chosen: RUNGS of them, from the largest that makes the layer smaller."""
+        most = (self.kernel.size - 1) // weights_per_rank(self.view)
+        return sorted({max(1, round(most ** (k / RUNGS))) for k in range(RUNGS + 1)} if most else set(), reverse=True)
 
     def factors(self, rank: int) -> Factors:
         """The factors at ``rank``, the last one fitted to the recorded outputs where there are such."""
@@ -120,12 +126,16 @@ class Decomposition:
 
     def report(self, chain: Chain, factors: Factors) -> dict[str, Any]:
         """What the record says."""
-        error = relative_error(self.kernel.reshape(len(self.kernel), -1), factors.whole(), self.inputs)
-        return in_numbers(self.view, chain, error, rank=factors.out.shape[1])
+        return in_numbers(self.view, chain, self.error(factors), rank=factors.out.shape[1])
+
+    def error(self, factors: Factors) -> float:
+        """Relative error of the kernel, or of its recorded outputs."""
+        return relative_error(self.kernel.reshape(len(self.kernel), -1), factors.whole(), self.inputs)
 
 
 def _run(policy: Policy, config: Cp, context: Context) -> PassResult:
-    chosen = chosen_views(f"pass 'cp' on {policy.name}", policy.layers, config.layers)
+    where = f"pass 'cp' on {policy.name}"
+    chosen = chosen_views(where, policy.layers, config.layers)
     needed = config.criterion == "outputs" or config.tolerance is not None
     golden = recorded(policy, config.kind, context) if needed else None
     heard = matrix_inputs(policy, golden) if golden is not None and config.criterion == "outputs" else {}
@@ -135,25 +145,39 @@ def _run(policy: Policy, config: Cp, context: Context) -> PassResult:
     }
     known: dict[tuple[str, int], Factors] = {}
 
-    def at(keep: float) -> dict[str, Chain]:
-        ranks = {name: part.for_weights(keep) for name, part in parts.items()}
-        return chains_at({name: rank for name, rank in ranks.items() if rank is not None})
+    def factors_at(name: str, rank: int) -> Factors:
+        if (name, rank) not in known:
+            known[name, rank] = parts[name].factors(rank)
+        return known[name, rank]
 
     def chains_at(ranks: dict[str, int]) -> dict[str, Chain]:
-        for name, rank in ranks.items():
-            if (name, rank) not in known:
-                known[name, rank] = parts[name].factors(rank)
-        return {name: parts[name].chain(policy, known[name, rank]) for name, rank in ranks.items()}
+        return {name: parts[name].chain(policy, factors_at(name, rank)) for name, rank in ranks.items()}
 
+    def options() -> dict[str, list[Option[int | None]]]:
+        found: dict[str, list[Option[int | None]]] = {}
+        for name, part in parts.items():
+            found[name] = [Option(part.kernel.size, 0.0, None)]
+            for rank in part.ranks():
+                error = part.error(factors_at(name, rank)) ** 2
+                found[name].append(Option(rank * weights_per_rank(part.view), error + 1e-12, rank))
+        return found
+
+    def keeping(share: float) -> dict[str, Chain]:
+        chosen = allot(every, int(share * whole))
+        return {} if chosen is None else chains_at({name: one.value for name, one in chosen.items() if one.value is not None})
+
+    every, whole = {} if config.rank else options(), sum(part.kernel.size for part in parts.values())
     changed: dict[str, Any] = {}
     if config.tolerance is not None and golden is not None:
-        chains, changed["action_error"] = within(policy, golden, config.tolerance, at)
+        chains, changed["action_error"] = within(policy, golden, config.tolerance, keeping)
     elif config.keep is not None:
-        chains = at(config.keep)
+        if not (chains := keeping(config.keep)):
+            least = sum(min(option.size for option in some) for some in every.values())
+            raise BadInput(where, expected=f"keep above {least / whole:.4f}, ranks of 1", found=f"{config.keep}")
     else:
         chains = chains_at({name: _asked(part, config.rank or 1) for name, part in parts.items()})
     report = {name: parts[name].report(chain, known[name, _rank_of(chain)]) for name, chain in chains.items()}
-    skipped = {name: "no smaller at what was asked for" for name in chosen if name not in chains}
+    skipped = {name: "left as it is" for name in chosen if name not in chains}
     return PassResult(with_chains(policy, chains), changed | {"layers": report, "skipped": skipped}, "cp")
 
 

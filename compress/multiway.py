@@ -184,7 +184,7 @@ def _has_views(policy: Policy, config: Any, _: Context) -> None:
 
 an_image: Requirement[Any] = Requirement("there is a kernel of several pixels, or a linear layer that reads an image", _has_views)
 KEEPS = (0.9, 0.75, 0.6, 0.5, 0.4, 0.3, 0.25, 0.2, 0.15, 0.1, 0.07, 0.05, 0.03)
-"""Shares of a layer's weights that a search within a tolerance tries, the same in all layers."""
+"""Shares of the chosen layers' weights that a search within a tolerance tries."""
 
 
 def within(

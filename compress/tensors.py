@@ -13,7 +13,7 @@ import numpy as np
 
 from .reconstruct import ridged
 
-SWEEPS, ENOUGH = 200, 1e-7
+SWEEPS, ENOUGH = 100, 1e-6
 """Alternations end after so many, or once the error's share of the whole falls by less than this."""
 RIDGE = 1e-9
 """Of a factor's own size: keeps two CP components that cancel each other from growing without bound."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -12,6 +13,7 @@ from ..errors import BadInput
 from ..policy import Policy
 from ..policy.conv import Conv2d
 from ..policy.layers import Linear, Weights
+from .allotment import Option, allot
 from .lowrank import rank_for_energy
 from .multiway import (
     Chain,
@@ -28,6 +30,7 @@ from .multiway import (
     within,
 )
 from .passes import STRICT, Context, Pass, PassResult, Promise
+from .ranks import ladder
 from .requirements import float_weights, recorded
 from .signals import matrix_inputs
 from .tensors import Tucker as Factors
@@ -51,11 +54,12 @@ class Tucker:
     """Smallest ranks that keep this share of the squared singular values along each axis; a layer that would not shrink is left
     alone."""
     keep: float | None = Field(default=None, gt=0, lt=1)
-    """Share of the weights of every chosen layer that may stay; the ranks then keep as much energy as that allows."""
+    """Share of the weights of all chosen layers together that may stay; ranks are where the energy is, and a layer that gains
+    little may stay as it is."""
     tolerance: float | None = Field(default=None, gt=0)
     """Largest change of the *action* on the recorded rollout: root mean square in half ranges (or standard deviations where an
-    action has no range); discrete: of the logits about their mean, in their spread. The share that may stay falls as far as
-    that allows, alike in all chosen layers."""
+    action has no range); discrete: of the logits about their mean, in their spread. The share of weights that may stay falls as
+    far as that allows."""
     criterion: Literal["weights", "outputs"] = "weights"
     """Whose error is smallest: the kernel's, or the layer's outputs on the recorded rollout (needs one from the environment)."""
     layers: tuple[str, ...] = ()
@@ -92,14 +96,16 @@ class Decomposition:
         along_out, along_in = self.energies
         return rank_for_energy(along_in, share), rank_for_energy(along_out, share)
 
-    def for_weights(self, keep: float) -> tuple[int, int] | None:
-        """Ranks of the most energy with at most that share of the weights; None where not even (1, 1) is as small."""
-        most, low, high = keep * self.kernel.size, 0.0, 1.0
-        for _ in range(50):
-            middle = (low + high) / 2
-            low, high = (middle, high) if size_at(self.view, self.for_energy(middle)) <= most else (low, middle)
-        ranks = self.for_energy(low)
-        return ranks if size_at(self.view, ranks) <= most else None
+    def options(self) -> list[Option[tuple[int, int] | None]]:
+        """The layer as it is, and chains at many ranks, with what the energy that they leave out lets expect of their errors."""
+        found: list[Option[tuple[int, int] | None]] = [Option(self.kernel.size, 0.0, None)]
+        out, _, _, channels = self.view.shape
+        left_out = [1 - np.append(np.cumsum(energy) / max(energy.sum(), 1e-300), 1.0) for energy in self.energies]
+        for ranks in itertools.product(ladder(channels), ladder(out)):
+            if self.shrinks(ranks):
+                tails = [tail[min(rank, len(tail)) - 1] for tail, rank in zip(left_out, ranks[::-1], strict=True)]
+                found.append(Option(size_at(self.view, ranks), max(0.0, float(sum(tails))) + 1e-12, ranks))
+        return found
 
     def shrinks(self, ranks: tuple[int, int]) -> bool:
         """Is the chain smaller than the layer?"""
@@ -167,23 +173,30 @@ def _run(policy: Policy, config: Tucker, context: Context) -> PassResult:
         made.append(({name: parts[name].chain(policy, found) for name, found in factors.items()}, factors))
         return made[-1][0]
 
+    options = {name: part.options() for name, part in parts.items()}
+    whole = sum(part.kernel.size for part in parts.values())
+
+    def keeping(share: float) -> dict[str, Chain]:
+        chosen = allot(options, int(share * whole))
+        return at({} if chosen is None else {name: option.value for name, option in chosen.items()})
+
     changed: dict[str, Any] = {}
     if config.tolerance is not None and golden is not None:
-        chains, changed["action_error"] = within(
-            policy, golden, config.tolerance, lambda keep: at({name: part.for_weights(keep) for name, part in parts.items()})
-        )
+        chains, changed["action_error"] = within(policy, golden, config.tolerance, keeping)
+    elif config.keep is not None:
+        if not (chains := keeping(config.keep)):
+            least = sum(min(option.size for option in some) for some in options.values())
+            raise BadInput(where, expected=f"keep above {least / whole:.4f}, ranks of 1", found=f"{config.keep}")
     else:
         chains = at({name: _asked(part, config) for name, part in parts.items()})
     factors = next((found for some, found in made if some is chains), {})
     report = {name: parts[name].report(chain, factors[name]) for name, chain in chains.items()}
-    skipped = {name: "no smaller at what was asked for" for name in chosen if name not in chains}
+    skipped = {name: "left as it is" for name in chosen if name not in chains}
     return PassResult(with_chains(policy, chains), changed | {"layers": report, "skipped": skipped}, "tucker")
 
 
 def _asked(part: Decomposition, config: Tucker) -> tuple[int, int] | None:
     """Ranks (in, out) as the settings have it; None where the layer is to be left alone."""
-    if config.keep is not None:
-        return part.for_weights(config.keep)
     if config.ranks is None:
         ranks = part.for_energy(config.energy or 1.0)
         return ranks if part.shrinks(ranks) else None

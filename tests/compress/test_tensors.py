@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 pytest.importorskip("torch")
 
 from pilotfish.compress import PASSES, Context, apply, parse_recipe, summary
+from pilotfish.compress.allotment import Option, allot
 from pilotfish.compress.cp import Cp
 from pilotfish.compress.cp import Decomposition as CpParts
 from pilotfish.compress.multiway import views, with_chains
@@ -117,10 +118,22 @@ def test_a_pass_makes_what_it_says(config) -> None:
     for entry in record.changed["layers"].values():
         assert 0 <= entry["relative_error"] < 1.01
     if config.keep:
-        for entry in record.changed["layers"].values():
-            assert entry["weights"][1] <= config.keep * entry["weights"][0] + 30  # biases stay
+        every = sum(policy.weights[f"{name}.weight"].size for name in views(policy.layers))
+        assert result.parameters <= policy.parameters - (1 - config.keep) * every
     if config.tolerance:
         assert record.changed["action_error"] <= config.tolerance
+
+
+def test_weights_go_where_they_are_needed() -> None:
+    options = {
+        "small": [Option(100, 0.0, "whole"), Option(50, 0.3, "half"), Option(10, 0.9, "least")],
+        "large": [Option(1000, 0.0, "whole"), Option(300, 0.01, "third"), Option(100, 0.2, "tenth"), Option(10, 0.9, "least")],
+    }
+    assert {name: option.value for name, option in allot(options, 1100).items()} == {"small": "whole", "large": "whole"}
+    assert {name: option.value for name, option in allot(options, 400).items()} == {"small": "whole", "large": "third"}
+    assert {name: option.value for name, option in allot(options, 210).items()} == {"small": "whole", "large": "tenth"}
+    assert {name: option.value for name, option in allot(options, 20).items()} == {"small": "least", "large": "least"}
+    assert allot(options, 19) is None
 
 
 def test_fitting_to_the_outputs_errs_less_there() -> None:
