@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -13,6 +14,7 @@ from .terminal import data, err, out, say
 
 if TYPE_CHECKING:
     from .compress.explain import Explanation
+    from .compress.search import Found
     from .doctor import Finding
     from .policy.bundle import Policy
     from .runtime.artifact import Artifact
@@ -74,6 +76,42 @@ def _explanation(told: Explanation) -> None:
     out.print(table)
     won = f"{told.winner} wins: {told.reason}" if told.winner else f"no winner: {told.reason}"
     out.print(escape(won))
+
+
+def searched(found: Found, folder: Path, as_json: bool) -> None:
+    """The proven fronts of a search, its two arms, and what to take."""
+    if as_json:
+        data(found.data())
+        return
+    caption = (
+        f"kept: of the original's mean return on fresh episodes, paired; wanted: {found.min_return:.0%}. ● not dominated, "
+        "m measured, e emulated, ~ estimated"
+    )
+    table = Table(title=f"{escape(found.teacher)} on {escape(found.target)}", caption=caption, caption_justify="left")
+    table.add_column("", width=1)
+    table.add_column("policy", min_width=14)
+    for title, width in (("weights ≠ 0", 7), ("return kept", 13), ("latency us", 7), ("bytes", 9), ("RAM B", 7)):
+        table.add_column(title, justify="right", min_width=width)
+    table.add_column("found by", min_width=6)
+    for index, proof in enumerate(found.proofs):
+        name = escape(proof.outcome.genome.name) + (" ◀" if index == found.best else "")
+        if proof.failed or not proof.verified:
+            table.add_row("", name, *["—"] * 5, escape(proof.failed or "not verified on the target"))
+            continue
+        size = proof.figures.get("flash_bytes") or proof.figures.get("artifact_bytes")
+        cells = [_cell(figure) for figure in (proof.figures.get("latency_us"), size, proof.figures.get("ram_bytes"))]
+        mark = "●" if index in found.pareto else ""
+        table.add_row(mark, name, f"{proof.outcome.nonzero:,}", _kept(proof.figures), *cells, proof.arm)
+    out.print(table)
+    arms = Table("arm", "candidates", "done", "stopped", "beyond limits", "failed", "seconds", "hypervolume")
+    for name, arm in found.arms.items():
+        counts = [arm[state] for state in ("done", "stopped", "infeasible", "failed")]
+        arms.add_row(name, f"{sum(counts)}", *map(str, counts), f"{arm['seconds']:,.0f}", f"{arm['hypervolume']:.4f}")
+    out.print(arms)
+    for line in found.told():
+        out.print(escape(line))
+    if found.best is not None:
+        out.print(escape(f"take {folder / found.bundle(found.best)}"))
 
 
 def _kept(figures: dict[str, Any]) -> str:

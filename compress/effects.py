@@ -50,10 +50,10 @@ REFUSALS = (GateFailed, MissingTool, Unreachable, BadInput)
 """Why there may be no figures for a target: nothing of it is a reason to lose what a recipe has made so far."""
 
 
-def cost(policy: Policy, target: Target, env: str | None = None, seed: int = 0) -> dict[str, Any]:
+def cost(policy: Policy, target: Target, env: str | None = None, seed: int = 0, backend: str | None = None) -> dict[str, Any]:
     """Build the artifact for ``target`` in a temporary folder and time it: what :func:`costs_of` says, and the back-end.
 
-    Where it cannot be built, or cannot run here, ``{"refused": reason}``.
+    ``backend``: default, the one that the target prefers. Where it cannot be built, or cannot run here, ``{"refused": reason}``.
     """
     from ..export.build import export_policy
     from ..policy.record import record_golden
@@ -62,7 +62,7 @@ def cost(policy: Policy, target: Target, env: str | None = None, seed: int = 0) 
         policy = policy.replace(golden=record_golden(policy, env, steps=SAMPLE_STEPS, seed=seed))
     with tempfile.TemporaryDirectory() as folder:
         try:
-            artifact = export_policy(policy, target, output=folder, control_hz=UNHURRIED_HZ)
+            artifact = export_policy(policy, target, backend, folder, control_hz=UNHURRIED_HZ)
             return costs_of(artifact) | {"backend": artifact.manifest.backend}
         except REFUSALS as reason:
             return {"refused": str(reason)}

@@ -1,0 +1,109 @@
+"""A genome: one candidate of a search, and the recipe that makes it from the teacher."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from .effort import Effort
+
+FLOAT_BITS = 32
+"""Bits of a weight that is left as it is."""
+INTEGER_BITS = 8
+"""Weights of at most so many bits are integers, and what they read may be integers, too."""
+
+
+@dataclass(frozen=True)
+class Genome:
+    """What is chosen for a candidate; the rest follows from the teacher."""
+
+    hidden: tuple[int, ...]
+    """Widths of the hidden layers."""
+    activation: str
+    """After every hidden layer."""
+    sparsity: float
+    """Share of the weights that are zero; 0: dense."""
+    rank: float
+    """Rank of the matrices as a share of the narrowest hidden layer; 1: not factorized."""
+    bits: tuple[int, ...]
+    """Of the weights of each linear layer: 32, 16, 8, 4, 3 or 2; all 32, or none."""
+    reads: str
+    """What integer layers read: float, int8 or int16."""
+    backend: str
+    """Which of the target's back-ends builds it."""
+
+    @property
+    def key(self) -> str:
+        """The same for the same genome: JSON."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @property
+    def quantized(self) -> bool:
+        """Are its weights rounded?"""
+        return self.bits[0] != FLOAT_BITS
+
+    @property
+    def factor_rank(self) -> int | None:
+        """The rank that every matrix is given which gets smaller by it; None: none is factorized."""
+        return None if self.rank >= 1 or not self.hidden else max(1, round(self.rank * min(self.hidden)))
+
+    def multiplications(self, ends: tuple[int, int]) -> float:
+        """Of one decision, zeros left out: not a cost on any device, but what a predictor may look at."""
+        rank, whole = self.factor_rank, 0.0
+        for a, b in shapes(ends, self.hidden):
+            whole += a * b if rank is None else min(a * b, rank * (a + b))
+        return whole * (1 - self.sparsity)
+
+    @property
+    def name(self) -> str:
+        """Short, file-name-safe, not unique."""
+        parts = ["x".join(map(str, self.hidden)), self.activation]
+        parts += [f"s{self.sparsity * 100:.0f}"] if self.sparsity else []
+        parts += [f"r{self.factor_rank}"] if self.factor_rank else []
+        parts += [f"w{'_'.join(map(str, self.bits))}-{self.reads}"] if self.quantized else []
+        return "-".join([*parts, self.backend])
+
+    def distill(self, effort: Effort) -> list[dict[str, Any]]:
+        """The first lesson: a float student of the shape."""
+        return [{"pass": "distill", "hidden": list(self.hidden), "activation": self.activation, **effort.glimpse()}]
+
+    def finish(self, effort: Effort, layers: tuple[str, ...], ends: tuple[int, int]) -> list[dict[str, Any]]:
+        """What makes a taught float student the candidate; empty: it is one already. ``layers``: names of its linear layers;
+        ``ends``: sizes of observation and action."""
+        passes: list[dict[str, Any]] = []
+        rank = self.factor_rank
+        if rank is not None:
+            gaining = [name for name, shape in zip(layers, shapes(ends, self.hidden), strict=True) if smaller(rank, shape)]
+            passes.append({"pass": "factorize", "rank": rank, "layers": gaining})
+        if self.sparsity:
+            if passes:
+                passes.append({"pass": "heal", **effort.touch()})
+            passes.append(
+                {"pass": "prune", "sparsity": self.sparsity, "scope": "erdos-renyi", "rounds": 2, "heal": effort.round()}
+            )
+            passes.append({"pass": "trim"})
+        if self.quantized:
+            alike = len(set(self.bits)) == 1
+            # Factorized layers have other names; where all have the same bits, none is needed.
+            bits: Any = self.bits[0] if alike else dict(zip(layers, self.bits, strict=True))
+            passes.append({"pass": "quantize", "weight_bits": bits, "activations": self.reads})
+        return passes + ([{"pass": "heal", **effort.heal()}] if passes else [])
+
+
+def shapes(ends: tuple[int, int], hidden: tuple[int, ...]) -> list[tuple[int, int]]:
+    """(in, out) of every matrix between these sizes of observation and action."""
+    return list(itertools.pairwise((ends[0], *hidden, ends[1])))
+
+
+def smaller(rank: int, shape: tuple[int, int]) -> bool:
+    """Has a product of two matrices of this rank fewer entries than one of this shape?"""
+    return rank * (shape[0] + shape[1]) < shape[0] * shape[1]
+
+
+def genome_of(data: Mapping[str, Any]) -> Genome:
+    """The inverse of ``asdict``, from JSON values."""
+    fields: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
+    return Genome(**fields)

@@ -1,0 +1,57 @@
+"""Processes that search side by side; they know of each other only through the study's journal."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
+
+from .study import ARMS, Study
+from .worker import Plan, work
+
+LOOK_EVERY_S = 0.5
+RESTARTS = 3
+"""A process that dies (out of memory, a simulator's crash) is replaced so often; its candidate is recorded as failed."""
+
+
+def jobs_for(wanted: int) -> int:
+    """``wanted``, or with 0 one process per core that is ours."""
+    return wanted or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
+def search_with(plan: Plan, jobs: int, told: Callable[[Study], None]) -> None:
+    """Work with ``jobs`` processes until the budget is spent; ``told`` is called with the study now and then.
+
+    Ctrl-C ends the processes; what they were at is recorded as failed, everything finished stays.
+    """
+    context = multiprocessing.get_context("spawn")
+    watched, restarts = plan.study(), RESTARTS * jobs
+
+    def started(number: int) -> BaseProcess:
+        process = context.Process(target=work, args=(plan, number), name=f"search-{number}", daemon=True)
+        process.start()
+        return process
+
+    processes = [started(number) for number in range(jobs)]
+    try:
+        while any(process.is_alive() for process in processes):
+            time.sleep(LOOK_EVERY_S)
+            for number, process in enumerate(processes):
+                if process.exitcode and restarts:
+                    restarts -= 1
+                    watched.bury()
+                    processes[number] = started(number)
+            told(watched)
+    finally:
+        for process in processes:
+            process.terminate()
+            process.join()
+        watched.bury()
+    told(watched)
+
+
+def finished(study: Study) -> int:
+    """Candidates of both arms."""
+    return sum(len(study.outcomes(arm)) for arm in ARMS)

@@ -1,0 +1,92 @@
+"""What to make next: a sampler draws, predictors choose among the drawn, seen genomes are not made again."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from ...policy import Policy
+from .front import Point, gain
+from .genome import Genome
+from .predictors import Predictor
+from .space import Space, draw, ends_of
+from .study import Study
+from .trial import Stops
+
+if TYPE_CHECKING:
+    import optuna
+
+DRAWN = 8
+"""Genomes among which the predictors choose."""
+TRIES = 50
+"""Draws until a genome is new; a space that is exhausted gives one again."""
+
+
+class Proposer:
+    """Proposes genomes for one arm; the arm "random" takes what it draws."""
+
+    def __init__(self, study: Study, arm: str, space: Space, teacher: Policy, floor: float) -> None:
+        self.study, self.arm, self.space, self.floor = study, arm, space, floor
+        self.ends = ends_of(teacher)
+        self.kept, self.cost = Predictor(self.ends), Predictor(self.ends)
+
+    def next(self) -> tuple[optuna.Trial, Genome]:
+        """A trial that was asked for, and its genome."""
+        if self.arm == "random":
+            return self._new()
+        self.learn()
+        if not (self.kept.ready and self.cost.ready):
+            return self._new()
+        drawn = [self._new() for _ in range(DRAWN)]
+        scores = self._scores([genome for _, genome in drawn])
+        best = max(range(DRAWN), key=lambda index: scores[index])
+        for index, (trial, _) in enumerate(drawn):
+            if index != best:
+                self.study.discard(self.arm, trial, "the predictors see more in another one")
+        return drawn[best]
+
+    def learn(self) -> None:
+        """Fit the predictors to what this arm has measured; a stopped candidate counts with what it had kept by then."""
+        seen = self.study.outcomes(self.arm)
+        judged = [(one.genome, one.kept if one.kept is not None else one.rungs[-1]) for one in seen if one.rungs]
+        priced = [(one.genome, math.log10(one.cost)) for one in seen if one.cost]
+        self.kept.fit(*zip(*judged, strict=True)) if judged else None
+        self.cost.fit(*zip(*priced, strict=True)) if priced else None
+
+    def _scores(self, genomes: list[Genome]) -> list[tuple[float, float]]:
+        """(what it may add to the hypervolume if it turns out a little better than expected, what it is expected to keep)"""
+        seen: list[Point] = [
+            (one.kept, one.cost)
+            for one in self.study.outcomes(self.arm)
+            if one.state == "done" and one.kept is not None and one.cost
+        ]
+        costs = [cost for _, cost in seen]
+        ceiling = 2 * max(costs, default=1.0)
+        kept, cost = self.kept.predict(genomes), self.cost.predict(genomes)
+        return [
+            (gain(seen, (float(mean + spread), 10 ** float(log)), self.floor, ceiling), float(mean))
+            for mean, spread, log in zip(*kept, cost[0], strict=True)
+        ]
+
+    def _new(self) -> tuple[optuna.Trial, Genome]:
+        for _ in range(TRIES):
+            seen = self.study.keys(self.arm)
+            trial, genome = self.study.ask(self.arm, lambda trial: draw(self.space, trial, self.ends))
+            if genome.key not in seen:
+                return trial, genome
+            self.study.discard(self.arm, trial, "seen before")
+        return self.study.ask(self.arm, lambda trial: draw(self.space, trial, self.ends))
+
+
+def stops(study: Study, arm: str, patience: int = 2) -> Stops:
+    """Successive halving without rounds: a candidate goes no further once ``patience`` others of its arm, none dearer, kept more
+    after the same lesson."""
+
+    def why(rung: int, kept: float, cost: float) -> str:
+        better = sum(
+            len(one.rungs) > rung and one.rungs[rung] > kept and one.cost is not None and one.cost <= cost
+            for one in study.outcomes(arm)
+        )
+        return f"{better} others that cost no more kept more after lesson {rung + 1}" if better >= patience else ""
+
+    return why

@@ -1,0 +1,96 @@
+"""The front, proven: every point built for the target, verified there, timed alone, and flown on episodes that chose nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ...errors import PilotfishError
+from ...policy import Policy
+from ...runtime.gate import compare
+from ..effects import UNHURRIED_HZ, costs_of
+from .front import front
+from .study import ARMS, Study
+from .trial import Outcome, kept
+from .worker import CANDIDATES, Plan
+
+FLIGHT_SEED = 50_000
+"""Seeds of the episodes that prove: no lesson and no choice has seen them."""
+MOST = 12
+"""Points of one arm's front that are proven, those that keep most first."""
+FRONT = "front"
+"""Folder of the artifacts, inside that of the search."""
+
+
+@dataclass
+class Proof:
+    """One point of the front."""
+
+    arm: str
+    outcome: Outcome
+    figures: dict[str, Any] = field(default_factory=dict)
+    """return, retained, difference, latency_us, cycles, flash_bytes, ram_bytes, artifact_bytes, as JSON."""
+    kept: float | None = None
+    """Share of the teacher's return in the proving episodes."""
+    verified: bool = False
+    """Does the artifact act like its policy, on the target?"""
+    failed: str = ""
+    """Why there are no figures."""
+    artifact: str = ""
+    """Its folder."""
+
+    @property
+    def cost(self) -> float | None:
+        """Microseconds of one decision."""
+        figure = self.figures.get("latency_us")
+        return None if figure is None else float(figure["value"])
+
+    def data(self) -> dict[str, Any]:
+        """As JSON values."""
+        return dataclasses.asdict(self)
+
+
+def candidates(study: Study, floor: float) -> list[tuple[str, Outcome]]:
+    """(arm, outcome) of what stands on the front of either arm and keeps more than ``floor`` of the return; by cost."""
+    chosen = []
+    for arm in ARMS:
+        done = [one for one in study.outcomes(arm) if one.state == "done" and (one.kept or 0.0) > floor and one.cost is not None]
+        best = front([(one.kept or 0.0, one.cost or 0.0) for one in done])
+        chosen += [(arm, done[index]) for index in best[-MOST:]]
+    return sorted(chosen, key=lambda one: one[1].cost or 0.0)
+
+
+def prove(
+    plan: Plan, chosen: list[tuple[str, Outcome]], episodes: int, say: Callable[[str], None] = lambda _: None
+) -> list[Proof]:
+    """Prove every one; one that fails says why."""
+    teacher = Policy.load(plan.teacher)
+    proofs = []
+    for number, (arm, outcome) in enumerate(chosen, 1):
+        say(f"proving {number} of {len(chosen)}: {outcome.genome.name}")
+        proofs.append(_proof(plan, teacher, arm, outcome, episodes))
+    return proofs
+
+
+def _proof(plan: Plan, teacher: Policy, arm: str, outcome: Outcome, episodes: int) -> Proof:
+    from ...export.build import export_policy
+    from ...runtime.evaluate import evaluate
+    from ...runtime.verify import verify
+
+    proof = Proof(arm, outcome)
+    try:
+        policy = Policy.load(plan.folder / CANDIDATES / outcome.policy)
+        artifact = export_policy(policy, plan.target, outcome.genome.backend, plan.folder / FRONT, control_hz=UNHURRIED_HZ)
+        proof.artifact = str(artifact.path)
+        proof.verified = bool(verify(artifact)["passed"])
+        proof.figures = costs_of(artifact)
+        flown = evaluate(artifact, env=plan.env, episodes=episodes, seed=FLIGHT_SEED, reference=teacher)
+        proof.figures |= {name: flown["figures"][name] for name in ("return", "retained", "difference", "reference_return")}
+        proof.kept = kept(compare(np.array(flown["returns"]), np.array(flown["reference_returns"])))
+    except PilotfishError as error:
+        proof.failed = f"{type(error).__name__}: {error}"
+    return proof

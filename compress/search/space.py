@@ -1,0 +1,118 @@
+"""The space of a search: what a genome may be for a teacher and a target, and how a sampler draws from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter
+from pydantic.dataclasses import dataclass
+
+from ...errors import BadInput, Unsupported
+from ...policy import Policy
+from ...policy.layers import Activation, ActivationName
+from ...targets import Target
+from ...targets.profile import read_toml, validated
+from ..passes import STRICT
+from .genome import INTEGER_BITS, Genome, shapes, smaller
+
+if TYPE_CHECKING:
+    from optuna.trial import Trial
+
+Width = Annotated[int, Field(ge=1, le=65_536)]
+Share = Annotated[float, Field(gt=0, le=1)]
+Bits = Literal[2, 3, 4, 8, 16, 32]
+DEFAULT_ACTIVATIONS: tuple[ActivationName, ...] = ("tanh", "relu")
+
+
+@dataclass(frozen=True, config=STRICT)
+class Space:
+    """Choices per gene. An empty one means: what suits the teacher and the target."""
+
+    depth: tuple[Annotated[int, Field(ge=0, le=16)], Annotated[int, Field(ge=0, le=16)]] = (1, 3)
+    """Fewest and most hidden layers."""
+    widths: Annotated[tuple[Width, ...], Field(min_length=1)] = (4, 6, 8, 12, 16, 24, 32, 48, 64)
+    """Of every hidden layer by itself."""
+    activations: tuple[ActivationName, ...] = ()
+    """After the hidden layers; empty: the teacher's own, tanh and relu."""
+    sparsity: Annotated[tuple[Annotated[float, Field(ge=0, lt=1)], ...], Field(min_length=1)] = (0.0, 0.5, 0.75, 0.9)
+    """Shares of zeros; only back-ends that skip zeros gain by them."""
+    rank: Annotated[tuple[Share, ...], Field(min_length=1)] = (1.0, 0.5, 0.25)
+    """Ranks as shares of the narrowest hidden layer; 1: not factorized."""
+    bits: tuple[Bits, ...] = ()
+    """Of weights, each layer by itself among those of at most 8; empty: what the target has arithmetic or storage for."""
+    reads: tuple[Literal["float", "int8", "int16"], ...] = ("int8", "int16")
+    """What integer layers read."""
+    backends: tuple[str, ...] = ()
+    """Empty: all that the target lists and that build here."""
+
+
+def space_of(settings: dict[str, Any], where: object = "search space") -> Space:
+    """A table of settings -> space; BadInput names a misspelt one."""
+    return validated(TypeAdapter(Space), settings, where)
+
+
+def load_space(path: Path) -> Space:
+    """Read a TOML file of :class:`Space`'s settings; BadInput says what is wrong with it."""
+    return space_of(read_toml(path, "a search space"), path)
+
+
+def fitted(space: Space, teacher: Policy, target: Target) -> Space:
+    """``space`` with what it leaves open filled in. BadInput for back-ends that the target lacks, Unsupported for memory."""
+    from ...export.build import BACKENDS
+
+    if teacher.contract.state:
+        raise Unsupported(
+            f"a search from {teacher.name}", expected="a teacher without memory", found="a recurrent policy",
+            repair="Give it a smaller cell with a recipe: pass = \"distill\", cell = \"gru\"",
+        )  # fmt: skip
+    if space.depth[0] > space.depth[1]:
+        raise BadInput("search space", expected="depth = (fewest, most)", found=f"{space.depth}")
+    known = [name for name in target.backends if name in BACKENDS]
+    if strange := [name for name in space.backends if name not in known]:
+        raise BadInput("search space", expected=f"back-ends of {target.name}: {', '.join(known)}", found=", ".join(strange))
+    own: list[ActivationName] = [layer.function for layer in teacher.layers if isinstance(layer, Activation)][:1]
+    bits = space.bits or _bits(target)
+    activations: tuple[ActivationName, ...] = space.activations or tuple(dict.fromkeys((*own, *DEFAULT_ACTIVATIONS)))
+    return Space(
+        space.depth, tuple(sorted(set(space.widths))), activations, tuple(sorted(set(space.sparsity))),
+        tuple(sorted(set(space.rank))), tuple(sorted(set(bits), reverse=True)), space.reads, space.backends or tuple(known),
+    )  # fmt: skip
+
+
+def _bits(target: Target) -> tuple[Bits, ...]:
+    """float32; integers where the target computes with them; packed ones where its flash is counted."""
+    if "int8" not in target.precisions:
+        return (32,)
+    return (32, 8, 4) if target.link.kind == "virtual" else (32, 8)
+
+
+def draw(space: Space, trial: Trial, ends: tuple[int, int]) -> Genome:
+    """Ask ``trial`` for every gene of a fitted space; ``ends``: sizes of observation and action."""
+    depth = trial.suggest_int("depth", *space.depth)
+    hidden = tuple(int(trial.suggest_categorical(f"width{index}", space.widths)) for index in range(depth))
+    activation = str(trial.suggest_categorical("activation", space.activations)) if hidden else space.activations[0]
+    rank = float(trial.suggest_categorical("rank", space.rank)) if hidden else 1.0
+    low = max(1, round(rank * min(hidden))) if hidden else 1
+    if not any(smaller(low, shape) for shape in shapes(ends, hidden)):
+        rank = 1.0  # no matrix would get smaller: the genome of a policy that is not factorized
+    sparsity = float(trial.suggest_categorical("sparsity", space.sparsity))
+    narrow = tuple(bits for bits in space.bits if bits <= INTEGER_BITS)
+    wide = tuple(bits for bits in space.bits if bits > INTEGER_BITS)
+    numbers = str(trial.suggest_categorical("numbers", tuple(f"float{bits}" for bits in wide) + (("integer",) if narrow else ())))
+    reads = "float"
+    if numbers == "integer":
+        # Factorized matrices come in pairs whose names differ from the student's: they share one width.
+        free = depth + 1 if rank == 1 else 1
+        chosen = tuple(int(trial.suggest_categorical(f"bits{index}", narrow)) for index in range(free))
+        bits = chosen if rank == 1 else chosen * (depth + 1)
+        reads = str(trial.suggest_categorical("reads", space.reads))
+    else:
+        bits = (int(numbers.removeprefix("float")),) * (depth + 1)
+    backend = str(trial.suggest_categorical("backend", space.backends))
+    return Genome(hidden, activation, sparsity, rank, bits, reads, backend)
+
+
+def ends_of(policy: Policy) -> tuple[int, int]:
+    """Sizes of what a student of ``policy`` observes and gives."""
+    return policy.contract.observation.size, policy.contract.action.size

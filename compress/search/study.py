@@ -1,0 +1,175 @@
+"""The record of a search: Optuna's studies in one journal file, which several processes share and a later call goes on with.
+
+Two arms of equal cost, each an Optuna study: "search", and uniformly "random" beside it. Look at them with
+``optuna-dashboard FOLDER/study.journal``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ... import sealed
+from ...errors import BadInput, require
+from .genome import Genome, genome_of
+from .limits import LIMITED
+from .trial import Outcome
+
+if TYPE_CHECKING:
+    import optuna
+
+ARMS = ("search", "random")
+UNBUILDABLE = 1e12
+"""Microseconds that stand for what has none; nothing is ranked by them."""
+JOURNAL = "study.journal"
+SETTINGS = "search.json"
+SAMPLERS = ("nsga2", "nsga3", "tpe", "random")
+
+
+class Study:
+    """Both arms. ``floor``: share of the teacher's return below which a candidate counts as a violation of a constraint."""
+
+    def __init__(self, folder: Path, sampler: str = "nsga2", seed: int = 0, floor: float = 0.0) -> None:
+        require("optuna", "search")
+        import optuna
+        from optuna.storages import JournalStorage
+        from optuna.storages.journal import JournalFileBackend
+
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.floor = folder, floor
+        storage = JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
+        self.arms: dict[str, optuna.Study] = {
+            arm: optuna.create_study(
+                study_name=arm, storage=storage, load_if_exists=True, directions=["maximize", "minimize"],
+                sampler=sampler_of(sampler if arm == "search" else "random", seed + 7 * number),
+            )
+            for number, arm in enumerate(ARMS)
+        }  # fmt: skip
+        self._read: dict[tuple[str, int], Outcome] = {}
+
+    def ask(self, arm: str, draw: Callable[[Any], Genome]) -> tuple[optuna.Trial, Genome]:
+        """A new trial and its genome, marked as this process's."""
+        trial = self.arms[arm].ask()
+        trial.set_user_attr("worker", f"{socket.gethostname()} {os.getpid()}")
+        genome = draw(trial)
+        trial.set_user_attr("genome", genome.key)
+        return trial, genome
+
+    def tell(self, arm: str, trial: optuna.Trial, outcome: Outcome) -> None:
+        """What became of it. Limits that are exceeded are constraints, never a part of an objective."""
+        from optuna.trial import TrialState
+
+        _constrain(trial, outcome.excess, -1.0 if outcome.kept is None else self.floor - outcome.kept)
+        trial.set_user_attr("outcome", json.dumps(outcome.data()))
+        study = self.arms[arm]
+        if outcome.state == "done" and outcome.cost is not None and outcome.kept is not None:
+            study.tell(trial, [outcome.kept, outcome.cost])
+        elif outcome.state == "infeasible":
+            # Samplers learn from complete trials alone; of one beyond a limit they read by how much, not the values.
+            study.tell(trial, [0.0, outcome.cost or UNBUILDABLE])
+        else:
+            study.tell(trial, state=TrialState.FAIL if outcome.state == "failed" else TrialState.PRUNED)
+
+    def discard(self, arm: str, trial: optuna.Trial, why: str) -> None:
+        """Not worth making."""
+        from optuna.trial import TrialState
+
+        _constrain(trial, [], -1.0)
+        trial.set_user_attr("discarded", why)
+        self.arms[arm].tell(trial, state=TrialState.PRUNED)
+
+    def outcomes(self, arm: str) -> list[Outcome]:
+        """Of all finished trials, in their order; discarded ones left out."""
+        found = []
+        for trial in self.arms[arm].get_trials(deepcopy=False):
+            if "outcome" in trial.user_attrs and trial.state.is_finished():
+                key = (arm, trial.number)
+                if key not in self._read:
+                    data = json.loads(trial.user_attrs["outcome"])
+                    self._read[key] = Outcome(**data | {"genome": genome_of(data["genome"])})
+                found.append(self._read[key])
+        return found
+
+    def keys(self, arm: str) -> set[str]:
+        """Genomes that were tried or are being tried, by :attr:`Genome.key`."""
+        trials = self.arms[arm].get_trials(deepcopy=False)
+        return {
+            trial.user_attrs["genome"] for trial in trials if "genome" in trial.user_attrs and "discarded" not in trial.user_attrs
+        }
+
+    def spent(self, arm: str) -> float:
+        """Seconds."""
+        return sum(outcome.seconds for outcome in self.outcomes(arm))
+
+    def running(self, arm: str) -> int:
+        """Trials that a process is at."""
+        return sum(not trial.state.is_finished() for trial in self.arms[arm].get_trials(deepcopy=False))
+
+    def bury(self) -> int:
+        """Tell what the trials of this machine's dead processes came to -> how many there were."""
+        from optuna.trial import TrialState
+
+        dead = 0
+        for study in self.arms.values():
+            for trial in study.get_trials(deepcopy=False):
+                if not trial.state.is_finished() and _is_dead(trial.user_attrs.get("worker", "")):
+                    study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+                    dead += 1
+        return dead
+
+
+def sampler_of(name: str, seed: int) -> optuna.samplers.BaseSampler:
+    """Optuna's sampler by our name; all but "random" rank by the constraints first."""
+    from optuna import samplers
+
+    made: dict[str, Callable[[], samplers.BaseSampler]] = {
+        "nsga2": lambda: samplers.NSGAIISampler(population_size=12, seed=seed),
+        "nsga3": lambda: samplers.NSGAIIISampler(population_size=12, seed=seed),
+        "tpe": lambda: samplers.TPESampler(multivariate=True, group=True, seed=seed),
+        "random": lambda: samplers.RandomSampler(seed=seed),
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Optuna calls some of these experimental, on every start
+        return made[name]()
+
+
+def check_settings(folder: Path, settings: dict[str, Any]) -> None:
+    """Write what the search in ``folder`` is about; BadInput where another one lives there."""
+    path = folder / SETTINGS
+    if path.exists():
+        found = sealed.read_json(path, "a search")
+        for name in settings:
+            if found.get(name) != settings[name]:
+                raise BadInput(
+                    folder, expected=f"a search with {name} = {json.dumps(settings[name])[:200]}",
+                    found=f"one with {json.dumps(found.get(name))[:200]}", repair="Choose another --output, or the same settings",
+                )  # fmt: skip
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        sealed.write_atomic(path, sealed.canonical_json(settings))
+
+
+def _constrain(trial: optuna.Trial, excess: list[float], short: float) -> None:
+    """Above 0 is violated. What cannot be built exceeds every limit alike; what nobody has measured exceeds none."""
+    given = excess if len(excess) == len(LIMITED) else [max(excess, default=-1.0)] * len(LIMITED)
+    for name, value in zip((*LIMITED, "kept"), (*given, short), strict=True):
+        trial.set_constraint(name, value)
+
+
+def _is_dead(worker: str) -> bool:
+    host, _, pid = worker.rpartition(" ")
+    if host != socket.gethostname() or not pid.isdecimal():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False

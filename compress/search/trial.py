@@ -1,0 +1,195 @@
+"""One candidate: what it costs before it is trained, lessons as long as there is hope, the artifact and its return."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...errors import BadInput, PilotfishError
+from ...policy import Policy
+from ...policy.layers import Linear
+from ...policy.scene import scene_of
+from ...runtime.gate import Comparison, compare
+from ...targets import Target
+from ..distill import Distill, student_of
+from ..effects import cost
+from ..passes import Context, apply
+from ..recipe import GOLDEN_SEED, GOLDEN_STEPS, parse_recipe
+from ..table import PASSES
+from .effort import Effort
+from .genome import Genome
+from .limits import Limits
+from .space import ends_of
+
+JUDGING = 0x5EA2C4
+"""The stream of seeds of the episodes that decide; lessons have others, and the proof of the front others again."""
+LESSONS = ("distill", "heal")
+"""Passes that teach: a sketch goes without them."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What all candidates of a search share."""
+
+    teacher: Policy
+    target: Target
+    env: str
+    limits: Limits
+    effort: Effort
+    seed: int = 0
+    device: str = "cpu"
+
+    def judged(self) -> Judge:
+        """Whoever tells what a policy keeps of the teacher's return."""
+        return Judge(self)
+
+
+class Judge:
+    """Flies candidates and the teacher through the same episodes; the teacher once."""
+
+    def __init__(self, task: Task) -> None:
+        from ...train.evaluation import ClosedLoop, held_out_seeds
+
+        seeds = held_out_seeds(task.seed, task.effort.episodes, JUDGING)
+        self.loop = ClosedLoop(scene_of(task.teacher.contract, task.env), seeds)
+        self.reference = self.loop.returns(task.teacher)
+
+    def compare(self, policy: Policy) -> tuple[Comparison, np.ndarray]:
+        """(comparison, returns float64 [episodes]) of the float32 reference of ``policy``."""
+        returns = self.loop.returns(policy)
+        if not np.isfinite(returns).all():
+            raise BadInput(f"returns of {policy.name}", expected="finite ones", found=f"{returns[~np.isfinite(returns)][0]}")
+        return compare(returns, self.reference), returns
+
+    def close(self) -> None:
+        """Release the simulators."""
+        self.loop.close()
+
+
+def kept(comparison: Comparison) -> float:
+    """Share of the teacher's return, 1 where nothing is lost; of a negative return, 1 minus the share by which the cost grew."""
+    return 1 + comparison.difference.value / comparison.scale if comparison.scale else 1.0
+
+
+@dataclass
+class Outcome:
+    """What became of a candidate."""
+
+    genome: Genome
+    state: str = "done"
+    """done; infeasible: beyond a limit or not to be built; stopped: hopeless after a lesson; failed: an error."""
+    cause: str = ""
+    """Why it is not done."""
+    kept: float | None = None
+    """Share of the teacher's return."""
+    returns: list[float] = field(default_factory=list)
+    rungs: list[float] = field(default_factory=list)
+    """What was kept after each lesson of the float student."""
+    costs: dict[str, Any] = field(default_factory=dict)
+    """Figures of the artifact as JSON: of the sketch, until the candidate itself is built."""
+    excess: list[float] = field(default_factory=list)
+    """By how much each limit is exceeded."""
+    parameters: int = 0
+    nonzero: int = 0
+    weight_bytes: int = 0
+    seconds: float = 0.0
+    policy: str = ""
+    """Its bundle, inside the folder of all candidates."""
+
+    @property
+    def cost(self) -> float | None:
+        """What the front is drawn over: microseconds of one decision."""
+        figure = self.costs.get("latency_us")
+        return None if figure is None else float(figure["value"])
+
+    def data(self) -> dict[str, Any]:
+        """As JSON values."""
+        return dataclasses.asdict(self)
+
+
+Stops = Callable[[int, float, float], str]
+"""(rung, kept, cost) -> why a candidate goes no further; empty: it goes on."""
+
+
+def attempt(genome: Genome, task: Task, judge: Judge, stops: Stops, folder: Path) -> Outcome:
+    """Make ``genome`` as far as it is worth; its policy is saved in ``folder`` where it is done. Never raises but for Ctrl-C."""
+    began, outcome = time.perf_counter(), Outcome(genome)
+    try:
+        _make(outcome, task, judge, stops, folder)
+    except (PilotfishError, ArithmeticError, RuntimeError, ValueError, OSError) as error:
+        outcome.state, outcome.cause = "failed", f"{type(error).__name__}: {error}"
+    outcome.seconds = time.perf_counter() - began
+    return outcome
+
+
+def _make(outcome: Outcome, task: Task, judge: Judge, stops: Stops, folder: Path) -> None:
+    genome = outcome.genome
+    if not _affordable(outcome, sketch(genome, task), task):
+        return
+    context = Context(task.teacher, task.env, task.seed, task.device)
+    policy = task.teacher
+    for rung, lesson in enumerate((genome.distill(task.effort), [{"pass": "heal", **task.effort.study()}])):
+        policy = _through(policy, lesson, context)
+        outcome.rungs.append(kept(judge.compare(policy)[0]))
+        if outcome.cost is not None and (why := stops(rung, outcome.rungs[-1], outcome.cost)):
+            outcome.state, outcome.cause = "stopped", why
+            return
+    policy = _through(policy, genome.finish(task.effort, _linear(policy), ends_of(task.teacher)), context)
+    comparison, returns = judge.compare(policy)
+    outcome.kept, outcome.returns = kept(comparison), [round(float(value), 3) for value in returns]
+    outcome.parameters, outcome.nonzero, outcome.weight_bytes = policy.parameters, policy.nonzero_parameters, policy.weight_bytes
+    if not _affordable(outcome, policy, task):
+        return
+    from ...policy.record import record_golden
+
+    policy = policy.replace(golden=record_golden(policy, task.env, GOLDEN_STEPS, GOLDEN_SEED))
+    path = folder / f"{policy.name}.policy"
+    policy.save(path)
+    outcome.policy = f"{folder.name}/{path.name}"
+
+
+def _affordable(outcome: Outcome, policy: Policy, task: Task) -> bool:
+    """Build and time ``policy``; False where it is beyond a limit."""
+    found = cost(policy, task.target, task.env, task.seed, outcome.genome.backend)
+    if "refused" in found:
+        outcome.state, outcome.cause, outcome.excess = "infeasible", found["refused"], [1.0]
+        return False
+    outcome.costs, outcome.excess = found, task.limits.excess(found)
+    if told := task.limits.told(found):
+        outcome.state, outcome.cause = "infeasible", told
+    return not told
+
+
+def sketch(genome: Genome, task: Task) -> Policy:
+    """The candidate before any lesson: random weights in the layers, zeros, factors and grids that it would have.
+
+    What it costs on a device hangs on these alone, but for where exactly zeros lie and which units they leave unused.
+    """
+    context = Context(task.teacher, task.env, task.seed, task.device)
+    shape = Distill(hidden=genome.hidden, activation=genome.activation)  # type: ignore[arg-type]
+    policy = student_of(task.teacher, shape, task.seed)
+    policy = policy.replace(name=f"{task.teacher.name}-{genome.name}"[:80])
+    steps = [
+        table for table in genome.finish(task.effort, _linear(policy), ends_of(task.teacher)) if table["pass"] not in LESSONS
+    ]
+    for table in steps:
+        if table["pass"] == "prune":
+            table.pop("heal")
+            table |= {"schedule": "one-shot", "rounds": 1}
+    return _through(policy, steps, context)
+
+
+def _through(policy: Policy, steps: list[dict[str, Any]], context: Context) -> Policy:
+    for config in parse_recipe(steps, "candidate") if steps else ():
+        policy = apply(policy, PASSES[config.kind], config, context)
+    return policy
+
+
+def _linear(policy: Policy) -> tuple[str, ...]:
+    return tuple(layer.name for layer in policy.layers if isinstance(layer, Linear))

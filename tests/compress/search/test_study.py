@@ -1,0 +1,117 @@
+"""The record of a search: shared, resumed, and never stopped by a candidate that fails."""
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+pytest.importorskip("optuna")
+
+from pilotfish.compress.search.genome import Genome
+from pilotfish.compress.search.propose import stops
+from pilotfish.compress.search.study import ARMS, SAMPLERS, Study, check_settings
+from pilotfish.compress.search.trial import Outcome
+from pilotfish.compress.search.worker import poorer
+from pilotfish.errors import BadInput
+
+
+def _genome(width=8):
+    return Genome((width,), "tanh", 0.0, 1.0, (32, 32), "float", "c")
+
+
+def _done(width=8, kept=0.9, cost=5.0, **more):
+    costs = {"latency_us": {"value": cost}}
+    return Outcome(_genome(width), kept=kept, rungs=[kept - 0.2, kept], costs=costs, excess=[-1.0, -1.0, -0.5], **more)
+
+
+def _tried(study, arm, outcome):
+    trial, _ = study.ask(arm, lambda trial: (trial.suggest_int("width", 1, 64), outcome.genome)[1])
+    study.tell(arm, trial, outcome)
+    return trial.number
+
+
+def test_what_was_told_is_read_by_another_process_as_it_was(tmp_path):
+    first = Study(tmp_path)
+    _tried(first, "search", _done(8, 0.9, 5.0))
+    _tried(first, "random", _done(16, 0.95, 9.0, seconds=3.0))
+    again = Study(tmp_path)
+    assert again.outcomes("search") == first.outcomes("search") and again.outcomes("search")[0].genome == _genome(8)
+    assert again.outcomes("random")[0].cost == 9.0
+    assert again.keys("search") == {_genome(8).key}
+    assert poorer(again) == "search"
+
+
+def test_a_failed_candidate_is_recorded_with_its_cause_and_the_others_stay(tmp_path):
+    study = Study(tmp_path)
+    _tried(study, "search", Outcome(_genome(4), "failed", "ValueError: NaN in the loss"))
+    _tried(study, "search", Outcome(_genome(64), "infeasible", "flash", excess=[0.4, -0.5, -0.2]))
+    _tried(study, "search", _done())
+    states = [one.state for one in Study(tmp_path).outcomes("search")]
+    assert states == ["failed", "infeasible", "done"]
+    assert [trial.number for trial in study.arms["search"].best_trials] == [2]
+    assert "NaN" in study.outcomes("search")[0].cause
+
+
+def test_what_a_dead_process_was_at_is_buried_and_what_a_living_one_is_at_stays(tmp_path):
+    ask = (
+        "from pathlib import Path; from pilotfish.compress.search.study import Study; import sys\n"
+        "study = Study(Path(sys.argv[1])); trial = study.arms['search'].ask()\n"
+        "import os, socket; trial.set_user_attr('worker', f'{socket.gethostname()} {os.getpid()}')"
+    )
+    subprocess.run([sys.executable, "-c", ask, str(tmp_path)], check=True)
+    study = Study(tmp_path)
+    study.ask("random", lambda _: _genome())
+    assert study.running("search") == study.running("random") == 1
+    assert study.bury() == 1
+    assert study.running("search") == 0 and study.running("random") == 1
+
+
+def test_a_discarded_draw_is_neither_an_outcome_nor_seen(tmp_path):
+    study = Study(tmp_path)
+    trial, genome = study.ask("search", lambda _: _genome())
+    study.discard("search", trial, "not promising")
+    assert study.outcomes("search") == [] and genome.key not in study.keys("search")
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_what_exceeds_a_limit_is_never_on_the_front_whatever_the_sampler(tmp_path, name):
+    study = Study(tmp_path, name)
+    for width in (4, 40, 8, 1):
+        outcome = replace(_done(width, kept=0.5 + width / 100, cost=float(width)), excess=[width / 16 - 1, -1.0, -1.0])
+        _tried(study, "search", replace(outcome, state="infeasible") if width > 16 else outcome)
+    front = study.arms["search"].best_trials
+    assert sorted(trial.values[1] for trial in front) == [1.0, 4.0, 8.0]
+
+
+def test_a_sampler_learns_to_keep_the_limits(tmp_path):
+    """Uniform draws exceed the limit three times out of four."""
+    study = Study(tmp_path, "tpe", seed=3)
+    beyond = []
+    for _ in range(40):
+        trial = study.arms["search"].ask()
+        width = trial.suggest_int("width", 1, 64)
+        outcome = replace(_done(width, kept=0.5 + width / 200, cost=float(width)), excess=[width / 16 - 1, -1.0, -1.0])
+        study.tell("search", trial, replace(outcome, state="infeasible") if width > 16 else outcome)
+        beyond.append(width > 16)
+    assert sum(beyond[20:]) < 0.5 * 20
+
+
+def test_a_search_of_another_teacher_in_the_same_folder_is_refused(tmp_path):
+    check_settings(tmp_path, {"teacher": "a", "space": {"widths": [4]}})
+    check_settings(tmp_path, {"teacher": "a", "space": {"widths": [4]}})
+    with pytest.raises(BadInput, match="teacher"):
+        check_settings(tmp_path, {"teacher": "b", "space": {"widths": [4]}})
+
+
+def test_a_candidate_is_stopped_once_two_cheaper_ones_kept_more_after_the_same_lesson(tmp_path):
+    study = Study(tmp_path)
+    why = stops(study, "search")
+    assert why(0, 0.1, 5.0) == ""
+    _tried(study, "search", _done(8, 0.9, 4.0))
+    assert why(0, 0.1, 5.0) == ""
+    _tried(study, "search", _done(9, 0.8, 3.0))
+    assert "2 others" in why(0, 0.1, 5.0)
+    assert why(0, 0.1, 3.5) == "" and why(0, 0.65, 5.0) == "" and why(2, 0.1, 5.0) == ""
+    assert stops(study, "random")(0, 0.1, 5.0) == ""
+    assert set(study.arms) == set(ARMS)
