@@ -1,4 +1,4 @@
-"""Shared by all rooms' tests: one thread for torch, a private trust ledger, the policies trained by others."""
+"""Shared by all rooms' tests: one thread a process, short golden rollouts, a private trust ledger, others' policies."""
 
 from __future__ import annotations
 
@@ -16,9 +16,12 @@ STANDINS = Path(__file__).parent / "standins"
 """What stands in for a GPU where there is none: see the files there."""
 
 
+for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):  # before numpy is imported, and for every child
+    os.environ.setdefault(_variable, "1")
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _quiet_machine() -> None:
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
     try:
         import torch
     except ModuleNotFoundError:
@@ -30,6 +33,24 @@ def _quiet_machine() -> None:
 def _private_ledger(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests neither read nor write the user's own list of trusted artifacts."""
     monkeypatch.setenv("PILOTFISH_HOME", str(tmp_path_factory.getbasetemp() / "pilotfish-home"))
+
+
+@pytest.fixture
+def long_golden_rollouts() -> None:
+    """A test that asks for this records as many decisions as a real run does."""
+
+
+@pytest.fixture(autouse=True)
+def _short_golden_rollouts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """200 decisions where nobody says how many: the 1000 of real runs cost more than most trainings here."""
+    if "long_golden_rollouts" in request.fixturenames:
+        return
+    from pilotfish.policy.record import record_golden
+
+    monkeypatch.setattr(record_golden, "__defaults__", (200, 0))
+    recipe = sys.modules.get("pilotfish.compress.recipe")
+    if recipe is not None:
+        monkeypatch.setattr(recipe, "GOLDEN_STEPS", 200)
 
 
 @pytest.fixture

@@ -232,18 +232,18 @@ def test_ctrl_c_while_training_says_so_and_the_next_run_goes_on(tmp_path: Path) 
     for package in ("torch", "onnxruntime", "gymnasium"):
         pytest.importorskip(package)
     path = tmp_path / "job.toml"
-    path.write_text(JOB.format(output=tmp_path / "run", steps=60_000))
+    path.write_text(JOB.format(output=tmp_path / "run", steps=20_000))
     command = [sys.executable, "-m", "pilotfish.cli", "run", str(path)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=tmp_path)
     deadline = time.monotonic() + 60
     while not (tmp_path / "run" / "train").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
-    time.sleep(1.0)
+    time.sleep(0.3)
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 2, error
     assert "Traceback" not in error and "interrupted" in error.splitlines()[-1]
-    path.write_text(JOB.format(output=tmp_path / "run", steps=60_000))
+    path.write_text(JOB.format(output=tmp_path / "run", steps=20_000))
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=300)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run" / "report.html").exists()

@@ -17,7 +17,10 @@ output = "{output}"
 [train]
 env = "CartPole-v1"
 algorithm = "ppo"
-steps = 4096
+steps = 512
+n_envs = 4
+rollout_steps = 64
+minibatch_size = 64
 hidden = [8]
 
 [[compress]]

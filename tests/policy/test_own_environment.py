@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -138,7 +137,9 @@ def test_train_and_evaluate_from_the_command_line(module: str, capsys: pytest.Ca
     assert main(["evaluate", str(artifact), "--episodes", "2", "--env", name]) == 0
 
 
-def test_a_job_and_its_policy_import_only_what_the_command_line_allows(module: str, tmp_path: Path) -> None:
+def test_a_job_and_its_policy_import_only_what_the_command_line_allows(
+    module: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     pytest.importorskip("torch")
     pytest.importorskip("onnxruntime")
     from pilotfish.policy.record import record_golden
@@ -153,12 +154,14 @@ def test_a_job_and_its_policy_import_only_what_the_command_line_allows(module: s
     }
     for kind, source in sources.items():
         Path(f"{kind}.toml").write_text(job.format(source=source))
-        command = [sys.executable, "-m", "pilotfish.cli", "run", f"{kind}.toml", "-o", f"out-{kind}"]
-        environment = {key: value for key, value in os.environ.items() if key != VARIABLE}
-        refused = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
-        assert refused.returncode == 2 and f"--trust-env {name}" in refused.stderr, refused.stderr
-        assert not Path("imported").exists()
-        allowed = subprocess.run([*command, "--trust-env", name], capture_output=True, text=True, env=environment, timeout=120)
-        assert allowed.returncode == 0, allowed.stderr
-        assert Path("imported").exists()
+        command = ["run", f"{kind}.toml", "-o", f"out-{kind}"]
+        monkeypatch.delenv(VARIABLE, raising=False)
+        assert main(command) == 2
+        assert f"--trust-env {name}" in capsys.readouterr().err
+        assert not Path("imported").exists() and module not in sys.modules
+        assert main([*command, "--trust-env", name]) == 0, capsys.readouterr().err
         Path("imported").unlink()
+        del sys.modules[module]
+        import gymnasium
+
+        gymnasium.registry.pop("OwnCart-v0")

@@ -43,7 +43,7 @@ def _mean_return(policy, env: str, episodes: int) -> float:
         loop.close()
 
 
-def test_balances_the_inverted_pendulum(tmp_path: Path) -> None:
+def test_balances_the_inverted_pendulum(tmp_path: Path, long_golden_rollouts: None) -> None:
     config = PPOConfig(env="InvertedPendulum-v5", steps=24_576, gamma=0.98, learning_rate=3e-3, hidden=(8, 8))
     policy = train(config, tmp_path / "run", device="cpu", progress=False)
     assert _mean_return(policy, config.env, 5) >= 950
