@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import BadInput, Unsupported, require
 from .contract import Contract
+from .image import shape_of
 from .own_environment import is_own, make_own
 from .scene import Scene
 
@@ -115,6 +116,14 @@ def check_env(contract: Contract, env: gymnasium.Env) -> None:
             name,
             expected=f"an observation of size {contract.observation.size}, as the policy's contract says",
             found=f"{size}",
+            repair="Name the environment that the policy was made for with --env",
+        )
+    shape, there = contract.observation.shape, shape_of(env)
+    if shape and there and shape != there:
+        raise BadInput(
+            name,
+            expected=f"observations of shape {list(shape)}, as the policy's contract says",
+            found=f"{list(there)}, whose numbers lie in another order",
             repair="Name the environment that the policy was made for with --env",
         )
     choices = getattr(env.action_space, "n", None)

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..bundle import Policy
-from ..contract import Action
+from ..contract import Action, Normalizer
+from ..conv import Conv2d
 from ..environment import check_env, control_hz, make_env
+from ..image import shape_of
 from .onnx import read_onnx
 from .sb3 import read_sb3
 from .sniff import Format, sniff
@@ -65,7 +67,7 @@ def _placed(policy: Policy, source: Source) -> Policy:
     else:
         environment = make_env(source.env)
         try:
-            policy = _choosing(policy, environment)
+            policy = _turned(_choosing(policy, environment), environment)
             check_env(policy.contract, environment)
             if timing.control_hz is None:
                 timing = dataclasses.replace(timing, control_hz=control_hz(environment))
@@ -74,6 +76,23 @@ def _placed(policy: Policy, source: Source) -> Policy:
         notes = provenance.notes
     provenance = dataclasses.replace(provenance, env=source.env, notes=notes)
     return policy.replace(contract=dataclasses.replace(policy.contract, provenance=provenance, timing=timing))
+
+
+def _turned(policy: Policy, environment: gymnasium.Env) -> Policy:
+    """A policy that was trained on images with the channels first reads an environment's with the channels last."""
+    shape, there = policy.contract.observation.shape, shape_of(environment)
+    first = policy.layers[0] if policy.layers else None
+    turned = len(shape) == 3 and there == (*shape[1:], shape[0]) and there != shape
+    if not turned or not isinstance(first, Conv2d) or first.reads != "chw" or not _alike(policy.contract.observation.normalizer):
+        return policy
+    observation = dataclasses.replace(policy.contract.observation, shape=there)
+    layers = (dataclasses.replace(first, reads="hwc"), *policy.layers[1:])
+    return policy.replace(layers=layers, contract=dataclasses.replace(policy.contract, observation=observation))
+
+
+def _alike(normalizer: Normalizer | None) -> bool:
+    """Does it treat all entries alike?"""
+    return normalizer is None or (len(set(normalizer.mean)) == 1 and len(set(normalizer.variance)) == 1)
 
 
 def _choosing(policy: Policy, environment: gymnasium.Env) -> Policy:

@@ -1,7 +1,9 @@
-"""Stable-Baselines3 zips: PPO, A2C, TRPO, SAC, TQC, TD3, DDPG and DQN with fully connected policies."""
+"""Stable-Baselines3 zips: PPO, A2C, TRPO, SAC, TQC, TD3, DDPG and DQN with fully connected policies; PPO, A2C, TRPO and DQN
+with convolutional ones, too."""
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from dataclasses import dataclass
 
@@ -13,6 +15,7 @@ from ..contract import Action, Contract, Normalizer, Observation, Provenance, Ti
 from ..layers import Activation, ActivationName, Clip, Layer, Linear, Weights
 from .archive import Archive
 from .rl_zoo import find_config, find_normalizer, read_config
+from .sb3_cnn import Eyes, read_eyes
 from .sb3_data import ActionSpace, Sb3Data
 from .source import Source
 from .torch_archive import read_state_dict
@@ -34,6 +37,8 @@ class _Family:
     """Default of the family's policy class."""
     distribution: str
     """What the deterministic action is."""
+    extractor: str = ""
+    """Prefix of the convolutional feature extractor; empty: there is none."""
 
 
 _ON_POLICY = _Family(
@@ -42,12 +47,15 @@ _ON_POLICY = _Family(
 _SQUASHED = _Family(("actor.latent_pi",), "actor.mu", True, "relu", "squashed Gaussian mean")
 _DIRECT = _Family(("actor.mu",), "", True, "relu", "deterministic actor")
 _VALUES = _Family(("q_net.q_net",), "", False, "relu", "greedy choice of the largest value")
+_ON_POLICY_EYES = dataclasses.replace(_ON_POLICY, extractor="features_extractor")
+_VALUES_EYES = dataclasses.replace(_VALUES, extractor="q_net.features_extractor")
 _FAMILIES = {
     "ActorCriticPolicy": _ON_POLICY,
     "SACPolicy": _SQUASHED,
     "TQCPolicy": _SQUASHED,
     "TD3Policy": _DIRECT,
     "DQNPolicy": _VALUES,
+    "ActorCriticCnnPolicy": _ON_POLICY_EYES,
 }
 _ACTIVATIONS: dict[str, tuple[ActivationName, float]] = {
     "Tanh": ("tanh", 1.0),
@@ -65,20 +73,31 @@ def read_sb3(source: Source) -> Policy:
     """The deterministic policy of a Stable-Baselines3 zip, with its normalizer.
 
     Raises BadInput for damaged files and for a normalizer that is missing although training used one;
-    Unsupported for CNN, Dict, recurrent and other policies, naming what was found.
+    Unsupported for Dict, recurrent and other policies, naming what was found.
     """
     archive = Archive(source.path)
     data = Sb3Data(archive.json("data"), str(source.path))
     family, algorithm = _family(data)
     arguments = data.policy_arguments()
-    size, space = data.observation_size(), data.action_space()
-    normalizer, origin, notes = _normalizer(source, size)
+    space = data.action_space()
     tensors = read_state_dict(
         Archive(source.path, archive.read("policy.pth"), "policy.pth"), "the policy.pth of Stable-Baselines3"
     )
+    eyes: Eyes | None = None
+    if family.extractor:
+        eyes = read_eyes(data, family.extractor, tensors, arguments)
+        tensors = {name: tensor for name, tensor in tensors.items() if "features_extractor." not in name}
+        arguments = {name: value for name, value in arguments.items() if name != "features_extractor_class"}
+    size = data.observation_size() if eyes is None else eyes.size
+    normalizer, origin, notes = _normalizer(source, size)
     layers, weights = _network(str(source.path), family, tensors, arguments)
+    if eyes is not None:
+        if normalizer is not None:
+            raise Unsupported(source.path, expected="images that are not normalized", found=f"a normalizer ({origin})")
+        layers, weights, normalizer = (*eyes.layers, *layers), eyes.weights | weights, eyes.normalizer
+        origin = "Stable-Baselines3 divides images by 255" if normalizer else origin
     contract = Contract(
-        observation=Observation(size=size, normalizer=normalizer),
+        observation=Observation(size=size, normalizer=normalizer, shape=() if eyes is None else eyes.shape),
         action=_action(source, space, family, arguments),
         timing=Timing(control_hz=source.control_hz),
         provenance=Provenance(
@@ -97,20 +116,22 @@ def read_sb3(source: Source) -> Policy:
 def _family(data: Sb3Data) -> tuple[_Family, str]:
     """(family, algorithm) from the policy class and from the settings that only one algorithm has."""
     policy = data.policy_class()
-    family = _FAMILIES.get(policy.name)
+    # SAC's and TD3's convolutional policies bear the same name as DQN's.
+    dqn = policy.path.startswith("stable_baselines3.dqn.") and policy.name == "CnnPolicy"
+    family = _VALUES_EYES if dqn else _FAMILIES.get(policy.name)
     if family is None:
         raise Unsupported(
             data.where,
-            expected=f"a fully connected policy ({', '.join(_FAMILIES)})",
+            expected=f"one of the policies {', '.join(_FAMILIES)}, or DQN's CnnPolicy",
             found=policy.path,
-            repair="CNN, Dict, recurrent and maskable policies are not adopted yet",
+            repair="Dict, recurrent and maskable policies, and the images of SAC and TD3, are not adopted yet",
         )
     keys = data.fields.keys()
-    if family is _ON_POLICY:
+    if family in (_ON_POLICY, _ON_POLICY_EYES):
         return family, "TRPO" if "cg_max_steps" in keys else "PPO" if "clip_range" in keys else "A2C"
     if family is _DIRECT:
         return family, "DDPG" if data.integer("policy_delay") == 1 and data.fields.get("target_noise_clip") == 0 else "TD3"
-    return family, policy.name.removesuffix("Policy")
+    return family, "DQN" if dqn else policy.name.removesuffix("Policy")
 
 
 def _network(where: str, family: _Family, tensors: Weights, arguments: dict[str, object]) -> tuple[tuple[Layer, ...], Weights]:
@@ -173,9 +194,9 @@ def _action(source: Source, space: ActionSpace, family: _Family, arguments: dict
     if space.kind == "discrete":
         if family.squash:
             raise BadInput(source.path, expected="a Box action for this algorithm", found="a Discrete one")
-        mode = "categorical mode" if family is _ON_POLICY else family.distribution
+        mode = "categorical mode" if family in (_ON_POLICY, _ON_POLICY_EYES) else family.distribution
         return Action("discrete", space.size, distribution=mode)
-    if family is _VALUES:
+    if family in (_VALUES, _VALUES_EYES):
         raise BadInput(source.path, expected="a Discrete action for DQN", found="a Box")
     low, high = space.low, space.high
     if family.squash or arguments.get("squash_output") is True:

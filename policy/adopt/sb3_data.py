@@ -99,6 +99,16 @@ class Sb3Data:
             raise BadInput(self.where, expected="an observation of at least one entry", found=f"shape {low.shape}")
         return int(low.size)
 
+    def observation_bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """(low, high) of the observation's Box, in its shape and dtype."""
+        space = self._space("observation_space")
+        if space.maker.name != "Box":
+            raise Unsupported(self.where, expected="a Box observation space", found=f"a {space.maker.name} space")
+        low, high = (array_of(space.field(side), self.where) for side in ("low", "high"))
+        if low.shape != high.shape or not low.size:
+            raise BadInput(self.where, expected="bounds of one shape", found=f"{low.shape} and {high.shape}")
+        return low, high
+
     def action_space(self) -> ActionSpace:
         """The action space: a one-dimensional Box, or Discrete."""
         space = self._space("action_space")
