@@ -26,6 +26,7 @@ hidden = [8]
 [[compress]]
 pass = "prune"
 sparsity = 0.2
+schedule = "one-shot"
 
 [[export]]
 target = "host-cpu"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -103,6 +106,30 @@ def build(tmp_path: Path) -> Callable[..., Artifact]:
             return export_policy(policy, profile, backend, tmp_path / "dist")
         except MissingTool as error:
             pytest.skip(str(error))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def _artifacts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[tuple[str, ...], Artifact]]:
+    """A folder, and what :func:`keep` has built there."""
+    return tmp_path_factory.mktemp("artifacts"), {}
+
+
+@pytest.fixture
+def keep(_artifacts: tuple[Path, dict[tuple[str, ...], Artifact]], tmp_path: Path) -> Callable[..., Artifact]:
+    """``keep(policy, backend, target)`` -> a copy of the artifact, of the test's own; equal ones are built once per process."""
+    folder, made = _artifacts
+
+    def make(policy: Policy, backend: str, target: Target) -> Artifact:
+        from pilotfish.export.build import export_policy
+
+        assert policy.golden is not None
+        golden = hashlib.sha256(policy.golden.to_bytes()).hexdigest()
+        key = (policy.digest, policy.name, golden, backend, repr(target), os.environ["PILOTFISH_HOME"])
+        if key not in made:
+            made[key] = export_policy(policy, target, backend, folder / str(len(made)))
+        return Artifact.load(shutil.copytree(made[key].path, tmp_path / "dist" / made[key].path.name))
 
     return make
 

@@ -55,9 +55,9 @@ def target_of(backend: str) -> Target:
 
 
 @pytest.fixture
-def built(backend: str, tmp_path: Path) -> Callable[..., Artifact]:
+def built(backend: str, keep: Callable[..., Artifact]) -> Callable[..., Artifact]:
     def make(policy: Policy, target: Target | None = None) -> Artifact:
-        return export_policy(policy, target or target_of(backend), backend.partition(" ")[0], tmp_path / "dist")
+        return keep(policy, backend.partition(" ")[0], target or target_of(backend))
 
     return make
 
@@ -117,14 +117,14 @@ def test_a_damaged_artifact_is_refused(backend: str, built, policy_of, where: st
         open_session(artifact, trust=True)
 
 
-def test_what_is_missing_is_named(backend: str, built, policy_of, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_missing_is_named(backend: str, built, policy_of, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     policy = policy_of()
     if backend in ("c", "tvm"):  # what they build needs nothing to run
         monkeypatch.setenv("PATH", "")
         for package in ("ziglang", "tvm"):
             monkeypatch.setitem(sys.modules, package, None)
         with pytest.raises(MissingTool, match=r"compiler|ziglang|cc" if backend == "c" else r"pilotfish\[tvm\]") as caught:
-            built(policy)
+            export_policy(policy, target_of(backend), backend, tmp_path / "dist")
     else:
         artifact = built(policy)
         if backend == "tensorrt":

@@ -12,14 +12,15 @@ from pilotfish.errors import BadInput, Unreachable, Untrusted
 from pilotfish.policy.reference import Reference
 from pilotfish.runtime.artifact import MANIFEST, Artifact
 from pilotfish.runtime.open import open_session
-from pilotfish.targets import host
+from pilotfish.targets import host, load_target
 
 
 @pytest.fixture
-def tvm_artifact(build, policy_of):
+def tvm_artifact(keep, policy_of):
     """kind -> artifact of the tvm back-end for this machine."""
+    pytest.importorskip("onnx")
     pytest.importorskip("tvm", reason="tvm is not installed")
-    return lambda kind="mlp", **options: build(policy_of(kind, **options), "tvm")
+    return lambda kind="mlp", **options: keep(policy_of(kind, **options), "tvm", load_target("host-cpu"))
 
 
 def edited(artifact: Artifact, **changes) -> Artifact:
@@ -74,7 +75,7 @@ def test_a_changed_library_is_refused(tvm_artifact) -> None:
         open_session(artifact, trust=True)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def server():
     """A TVM server in a process of its own, on this machine's loopback."""
     rpc = pytest.importorskip("tvm.rpc", reason="tvm is not installed")
