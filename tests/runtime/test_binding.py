@@ -21,6 +21,7 @@ from pilotfish.runtime.artifact import Artifact
 from pilotfish.runtime.c_binding import NoBinding
 from pilotfish.runtime.open import open_session
 from pilotfish.runtime.session import Preallocated
+from pilotfish.targets import load_target
 
 PATHS = ["extension", "ctypes"]
 
@@ -51,9 +52,10 @@ def no_binding(_):
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("kind, discrete", [("mlp", False), ("mlp", True), ("gru", False), ("lstm", True), ("int8", False)])
-def test_all_calls_decide_alike(opened, policy_of, path: str, kind: str, discrete: bool) -> None:
+def test_all_calls_decide_alike(opened, keep, policy_of, path: str, kind: str, discrete: bool) -> None:
     policy = policy_of(kind, discrete=discrete, seed=4)
-    session, again, other = opened(policy, path), opened(policy, path), opened(policy, path)
+    artifact = keep(policy, "c", load_target("host-cpu"))
+    session, again, other = opened(artifact, path), opened(artifact, path), opened(artifact, path)
     obs = policy.golden.obs[:50].astype(np.float32)
     reference = Reference(policy)
     wanted = np.stack([reference.act(row) for row in obs])

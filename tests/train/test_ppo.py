@@ -199,9 +199,9 @@ def test_a_memory_solves_what_no_glimpse_can(tmp_path: Path) -> None:
     returns = {}
     for recurrent in ("none", "gru"):
         config = PPOConfig(
-            env="pilotfish-tests/HiddenVelocity-v0", steps=24_576, gamma=0.98, learning_rate=3e-3, hidden=(16,), epochs=6,
+            env="pilotfish-tests/HiddenVelocity-v0", steps=12_288, gamma=0.98, learning_rate=3e-3, hidden=(16,), epochs=6,
             recurrent=recurrent,
-            recurrent_size=16, n_envs=32, rollout_steps=32, minibatch_size=256, eval_every=24_576,
+            recurrent_size=16, n_envs=32, rollout_steps=32, minibatch_size=256, eval_every=12_288,
         )  # fmt: skip
         policy = train(config, tmp_path / recurrent, device="cpu", progress=False)
         returns[recurrent] = _mean_return(policy, config.env, 5)
