@@ -20,6 +20,7 @@ EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
     "emulate": ("run firmware on a virtual board", ("unicorn", "capstone", "pyelftools")),
     "tensorrt": ("build TensorRT engines for GeForce RTX", ("tensorrt-rtx-cu13-bindings",)),
     "tvm": ("build artifacts with TVM, run them over its RPC", ("apache-tvm",)),
+    "search": ("search policies under a device's budget", ("optuna", "scikit-learn", "scipy")),
     "video": ("film an artifact for the report", ("pillow",)),
     "report": ("write the HTML report", ("jinja2", "plotly")),
 }

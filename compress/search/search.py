@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ... import sealed
-from ...errors import BadInput, require
+from ...errors import BadInput, MissingTool, require
 from ...policy import Policy
 from ...policy.environment import check_env, make_env
 from ...policy.scene import scene_of
@@ -28,6 +28,7 @@ from .worker import CANDIDATES, Plan
 
 TEACHER = "teacher.policy"
 RESULT = "result.json"
+PAGE = "search.html"
 SLACK = 3
 """The hypervolume counts what keeps more than 1 - SLACK x (what may be lost) of the return."""
 
@@ -139,6 +140,12 @@ def search(
     proofs = prove(plan, candidates(study, floor), prove_episodes, say)
     found = _summary(plan, study, teacher, min_return, proofs)
     sealed.write_atomic(output / RESULT, sealed.canonical_json(found.data()))
+    try:
+        from .page import render
+
+        sealed.write_atomic(output / PAGE, render(found))
+    except MissingTool as missing:
+        say(f"no {PAGE}: {missing}")
     return found
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from ...errors import require
 from . import numerals
+from .canvas import Plot
 from .compare import stored_bytes
 from .glossary import METHODS, SOURCES
 from .palette import DARK, policy_colors
@@ -27,16 +28,37 @@ def render(report: dict[str, Any], films: dict[str, str] | None = None) -> str:
 
     ``films``: data URI of the film by artifact id.
     """
+    drawn = plots(report)
+    colors = policy_colors(report["policies"])
+    return (
+        environment(TEMPLATES)
+        .get_template("report.html.j2")
+        .render(
+            report=report,
+            artifacts={entry["id"]: entry for entry in report["artifacts"]},
+            policies={policy["id"]: policy for policy in report["policies"]},
+            plots=drawn,
+            marks=MARKS,
+            films=films or {},
+            colors={identity: (color, DARK[color]) for identity, color in colors.items()},
+            sources=SOURCES,
+            methods=METHODS,
+            **frame(drawn),
+        )
+    )
+
+
+def environment(templates: Path) -> Any:
+    """Jinja with everything escaped, and the filters that say numbers."""
     jinja = require("jinja2", "report")
-    markup = require("markupsafe", "report").Markup
-    environment = jinja.Environment(
-        loader=jinja.FileSystemLoader(TEMPLATES),
+    made = jinja.Environment(
+        loader=jinja.FileSystemLoader(templates),
         autoescape=True,
         undefined=jinja.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
+    made.filters |= {
         "plain": numerals.plain,
         "size": numerals.size,
         "duration": numerals.duration,
@@ -49,27 +71,22 @@ def render(report: dict[str, Any], films: dict[str, str] | None = None) -> str:
         "ranges": lambda value: ", ".join(f"{key} [{start}, {stop})" for key, (start, stop) in value.items()),
         "pretty_json": lambda value: json.dumps(value, indent=2, ensure_ascii=False),
     }
-    drawn = plots(report)
+    return made
+
+
+def frame(drawn: dict[str, list[Plot]]) -> dict[str, Any]:
+    """What a page needs to show its plots by itself: style, script, the plots of each section, plotly.js, and their hashes."""
+    markup = require("markupsafe", "report").Markup
     library, packed = _plotly()
     script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
-    colors = policy_colors(report["policies"])
-    return environment.get_template("report.html.j2").render(
-        report=report,
-        artifacts={entry["id"]: entry for entry in report["artifacts"]},
-        policies={policy["id"]: policy for policy in report["policies"]},
-        plots=drawn,
-        marks=MARKS,
-        films=films or {},
-        colors={identity: (color, DARK[color]) for identity, color in colors.items()},
-        sources=SOURCES,
-        methods=METHODS,
-        css=markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
-        script=markup(script),
-        figures_json=markup(embedded_json({name: [plot["figure"] for plot in group] for name, group in drawn.items()})),
-        dark_json=markup(embedded_json(DARK)),
-        plotly_packed=markup(packed),
-        script_hashes=" ".join(f"'sha256-{_sha256(text)}'" for text in (script, library)),
-    )
+    return {
+        "css": markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
+        "script": markup(script),
+        "figures_json": markup(embedded_json({name: [plot["figure"] for plot in group] for name, group in drawn.items()})),
+        "dark_json": markup(embedded_json(DARK)),
+        "plotly_packed": markup(packed),
+        "script_hashes": " ".join(f"'sha256-{_sha256(text)}'" for text in (script, library)),
+    }
 
 
 def embedded_json(value: Any) -> str:
