@@ -46,7 +46,7 @@ def _flat(env_id: str, **options: Any) -> gymnasium.Env:
     gym = require("gymnasium", "sim")
     if not isinstance(env_id, str) or not env_id:
         raise BadInput(f"environment {env_id!r}", expected="the id of a registered Gymnasium environment", found=repr(env_id))
-    _listen_to_mujoco()
+    listen_to_mujoco()
     _register_shipped()
     try:
         env = make_own(env_id, **options) if is_own(env_id) else gym.make(env_id, **options)
@@ -85,7 +85,7 @@ def _register_shipped() -> None:
 
 
 @functools.cache
-def _listen_to_mujoco() -> None:
+def listen_to_mujoco() -> None:
     """MuJoCo's warnings go to a logger instead of the terminal and a MUJOCO_LOG.TXT in the current folder.
 
     That Gymnasium's own models use deprecated compiler attributes is nothing that a user can mend, so it is only for debugging.

@@ -22,6 +22,9 @@ for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):  # before numpy is
 
 @pytest.fixture(autouse=True, scope="session")
 def _quiet_machine() -> None:
+    from pilotfish.policy.environment import listen_to_mujoco
+
+    listen_to_mujoco()  # else a test that makes an environment by itself leaves MUJOCO_LOG.TXT in the current folder
     try:
         import torch
     except ModuleNotFoundError:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ...errors import require
+from ...policy.environment import listen_to_mujoco
 from .task import Bodies, Task
 
 
@@ -25,6 +26,7 @@ class Physics:
         self._mjw: Any = require("mujoco_warp", "warp")
         mujoco: Any = require("mujoco", "sim")
         gymnasium: Any = require("gymnasium", "sim")
+        listen_to_mujoco()
         assets = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets"
         model = mujoco.MjModel.from_xml_path(str(assets / task.xml_file))
         if model.opt.solver == mujoco.mjtSolver.mjSOL_PGS:
