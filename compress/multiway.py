@@ -24,6 +24,7 @@ from ..policy.layers import (
     Weights,
     tensor_shapes,
 )
+from ..policy.macs import macs
 from ..targets.profile import near
 from .passes import Context, PassResult, Requirement
 from .reconstruct import ridged
@@ -138,14 +139,6 @@ def regression(inputs: np.ndarray, target: np.ndarray, now: np.ndarray) -> np.nd
     moment = ridged(inputs.T @ inputs / len(inputs))
     error = target - inputs @ now.T
     return np.asarray(now + np.linalg.solve(moment, inputs.T @ error / len(inputs)).T)
-
-
-def macs(layers: Sequence[Layer]) -> int:
-    """Multiplications and additions of the convolutions and linear layers among ``layers``."""
-    return sum(
-        layer.macs if isinstance(layer, Conv2d) else layer.in_size * layer.out_size if isinstance(layer, Linear) else 0
-        for layer in layers
-    )
 
 
 def numbers(tensors: Sequence[Weights]) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 
 from ..policy.bundle import Policy
+from ..policy.conv import Conv2d
+from ..policy.macs import macs
 from ..targets.profile import Target, load_target, shipped_targets
 from ..targets.virtual.cores import find_core
 
@@ -47,7 +49,14 @@ def for_time(policy: Policy, target: Target, typical_us: float, period_us: float
     hz = math.floor(slowest_hz) if slowest_hz >= 10 else math.floor(slowest_hz * 100) / 100
     ratio = typical_us / period_us
     remedies = [f"control at {hz:g} Hz at most (--control-hz {hz:g})"] if hz > 0 else []
-    remedies.append(f"{_fewer(policy, HEADROOM / ratio)} (the time is about proportional)")
+    if any(isinstance(layer, Conv2d) for layer in policy.layers):
+        most = math.floor(macs(policy.layers) * HEADROOM / ratio)
+        remedies.append(
+            f"about {most:,} of the {macs(policy.layers):,} multiplications (the time is about proportional), by larger strides, "
+            "fewer channels or kernels in factors (the passes shrink, tucker and cp)"
+        )
+    else:
+        remedies.append(f"{_fewer(policy, HEADROOM / ratio)} (the time is about proportional)")
     if policy.precision == "fp32" and not find_core(target.cpu.core).fpu:
         remedies.append("int8 weights and activations (the quantize pass): this core has no FPU")
     return remedies + _boards(policy, target, flash=flash, ram=ram, speed=ratio)

@@ -124,7 +124,7 @@ class Conv2d:
         return self.out_size * self.columns
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=16)
 def positions(layer: Conv2d) -> np.ndarray:
     """int32 [pixels, area, in_channels]: which entry of the input stands there in every patch; ``in_size`` for padding."""
     (rows, columns), (down, right), (top, left) = layer.kernel, layer.stride, layer.padding

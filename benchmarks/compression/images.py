@@ -24,6 +24,7 @@ from pilotfish.compress import compress, parse_recipe
 from pilotfish.compress.effects import cost
 from pilotfish.export.build import export_policy
 from pilotfish.policy import Policy
+from pilotfish.policy.macs import macs
 from pilotfish.runtime.bench import bench
 from pilotfish.runtime.evaluate import evaluate
 from pilotfish.targets import load_target
@@ -124,18 +125,11 @@ def _run(name: str, recipe: list[dict[str, Any]], original: Policy, options: arg
         flown = evaluate(artifact, episodes=options.episodes, seed=FIRST_SEED, reference=original, cache=keep)
         timed = bench(artifact, paced_seconds=0.0)["figures"]
     return {
-        "variant": name, "weights": small.parameters, "macs": macs(small), "return": flown["figures"]["return"],
+        "variant": name, "weights": small.parameters, "macs": macs(small.layers), "return": flown["figures"]["return"],
         "retained": flown["figures"]["retained"], "returns": flown["returns"], "latency": timed["tight_p50_us"],
         "board": cost(small, load_target(BOARD)), "cpu_s": spent, "recipe": recipe,
         "passes": [{"name": entry.name, "changed": entry.changed} for entry in small.contract.provenance.passes],
     }  # fmt: skip
-
-
-def macs(policy: Policy) -> int:
-    """Multiplications and additions of a decision."""
-    from pilotfish.compress.multiway import macs as of_layers
-
-    return of_layers(policy.layers)
 
 
 def _line(row: dict[str, Any]) -> str:

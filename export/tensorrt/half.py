@@ -23,7 +23,8 @@ HALF_LIMIT = 65504.0
 def to_half(model: onnx.ModelProto, precision: str) -> onnx.ModelProto:
     """A copy of ``model`` whose Gemm nodes multiply in ``precision``, "fp16" or "bf16".
 
-    Each Gemm(x, W, b) becomes Cast(Gemm(Cast(x), half W)) + b. Raises BadInput for a weight that float16 cannot hold, or
+    Each Gemm(x, W, b) becomes Cast(Gemm(Cast(x), half W)) + b. Convolutions stay float32, until somebody has measured what 16
+    bits bring them. Raises BadInput for a weight that float16 cannot hold, or
     one that is not a float32 constant (an int8 policy has its precision already).
     """
     onnx = require("onnx", "export")

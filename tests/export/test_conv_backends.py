@@ -10,6 +10,7 @@ import pytest
 
 pytest.importorskip("onnx")
 
+from pilotfish.errors import GateFailed
 from pilotfish.export.build import export_policy
 from pilotfish.policy import Action, Contract, Golden, Normalizer, Observation, Policy
 from pilotfish.policy.conv import Conv2d
@@ -59,6 +60,30 @@ def test_every_backend_of_this_computer(backend: str, tmp_path) -> None:
         pytest.skip("no system C compiler (cc, gcc, clang)")
     artifact = export_policy(eye(), load_target("host-cpu"), backend, tmp_path)
     assert verify(artifact)["passed"]
+
+
+@pytest.mark.parametrize(("bits", "bound"), [(8, 0.1), (32, 0.02)])
+def test_what_tensorrt_is_given_computes_the_same(bits: int, bound: float) -> None:
+    """Zero points at 0, and matrices in 16 bits: run by ONNX Runtime, since no GPU is here."""
+    ort = pytest.importorskip("onnxruntime")
+    from pilotfish.export.onnx import to_onnx
+    from pilotfish.export.tensorrt.half import to_half
+    from pilotfish.export.tensorrt.symmetric import to_symmetric
+
+    policy = eye(bits)
+    model = to_symmetric(to_onnx(policy)) if bits == 8 else to_half(to_onnx(policy), "fp16")
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    found = np.array([session.run(None, {"obs": row[None]})[0][0] for row in policy.golden.obs])
+    off = np.abs(found - policy.golden.action)
+    assert off.max() <= bound and np.median(off) <= (1e-5 if bits == 8 else 2e-3)
+
+
+def test_a_board_that_is_too_slow_is_told_of_multiplications(tmp_path) -> None:
+    for module in ("ziglang", "unicorn", "capstone", "elftools"):
+        if importlib.util.find_spec(module) is None:
+            pytest.skip(f"{module} is not installed")
+    with pytest.raises(GateFailed, match=r"of the 10,\d+ multiplications .* tucker"):
+        export_policy(eye(), load_target("nucleo-g0b1re"), "c", tmp_path, control_hz=1000.0)
 
 
 @pytest.mark.parametrize("bits", [32, 8])
