@@ -53,7 +53,7 @@ def test_every_zero_stays(pilot, precision):
     steps += [{"pass": "quantize"}] if precision == "int8" else []
     crippled = compress(pilot, parse_recipe(steps))
     context = Context(pilot, ENV)
-    healed = apply(crippled, HEAL, Heal(**QUICK, episodes=0), context)
+    healed = apply(crippled, HEAL, Heal(**QUICK | {"steps": 300, "iterations": 1, "epochs": 4}, episodes=0), context)
     assert healed.layers == crippled.layers
     moved = 0
     for name, mask in nonzero_masks(crippled.layers, crippled.weights).items():
