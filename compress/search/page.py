@@ -45,7 +45,7 @@ def _lead(found: Found) -> str:
     own = found.teacher_costs.get("latency_us")
     times = f", {own['value'] / best.cost:,.1f} times as fast as {found.teacher} there" if own and best.cost else ""
     return (
-        f"{best.outcome.genome.name} keeps {best.kept or 0:.1%} of the return over {best.figures['return']['n']} fresh episodes "
+        f"{best.outcome.genome.name} keeps {best.kept or 0:.1%} of the return over {best.figures['return']['samples']} fresh episodes "
         f"and decides in {best.cost or 0:.3g} µs on {found.target}{times}; the {best.arm} arm found it."
     )
 

@@ -62,6 +62,8 @@ def test_a_search_proves_its_front_and_goes_on_where_it_was(teacher, tmp_path):
     points = [(proof.kept, proof.cost) for proof in whole.proofs]
     for index in whole.pareto:
         assert not any(dominates(point, points[index]) for point in points)
+    page = (tmp_path / "search.html").read_text()
+    assert "Beside random search" in page and all(proof.outcome.genome.name in page for proof in whole.proofs)
     stored = json.loads((tmp_path / "result.json").read_text())
     assert stored["best"] == whole.best and math.isclose(stored["floor"], whole.floor)
     if whole.best is not None:
