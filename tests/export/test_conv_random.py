@@ -43,7 +43,7 @@ def random_conv(rng: np.random.Generator, name: str, shape: tuple[int, int, int]
     kernel = int(rng.integers(1, min(4, height) + 1)), int(rng.integers(1, min(4, width) + 1))
     padding = int(rng.integers(0, kernel[0])), int(rng.integers(0, kernel[1]))
     padding = padding if rng.random() < 0.6 else (0, 0)
-    depthwise = bool(rng.random() < 0.2) and not fields
+    depthwise = bool(rng.random() < 0.25) and "weight_bits" not in fields
     return Conv2d(
         name=name,
         in_channels=channels,
@@ -245,3 +245,16 @@ def test_a_broken_pixel_is_no_healthy_action(tmp_path, system_compiler):
     for action, _ in sanitized.run(system_compiler, programs, tmp_path):
         assert np.isfinite(action[0]).all()
         assert np.isnan(action[1]).all()
+
+
+def test_every_channel_by_itself_with_the_channels_first(tmp_path, system_compiler):
+    first = Conv2d("a", 5, 5, 6, 7, (3, 2), (2, 1), (1, 0), depthwise=True, reads="chw")
+    second = Conv2d("b", 5, 5, first.out_height, first.out_width, (1, 3), (1, 2), (0, 2), depthwise=True, bias=False)
+    policy = with_weights("deep", [first, second], first.in_size, second.out_size, np.random.default_rng(5))
+    obs = np.random.default_rng(6).normal(size=(3, first.in_size)).astype(np.float32)
+    programs = []
+    for machine in (AVX512, CORTEX_M4F):
+        source = generate(read(to_onnx(policy), {*OPERATORS, *READ_ONLY}), machine, Header("", (), second.out_size))
+        programs.append(sanitized.Program(source.files, obs, source.state, source.count, source.discrete))
+    for action, _ in sanitized.run(system_compiler, programs, tmp_path):
+        assert not difference(policy, action, by_float64(policy, obs))
