@@ -247,6 +247,9 @@ class SACConfig(_OffPolicy):
 
     algorithm: Literal["sac"] = "sac"
     """Selects this class."""
+    initial_temperature: Annotated[float, Field(gt=0, le=1000)] = 1.0
+    """Weight of the entropy at the start; Adam then moves its logarithm by about ``learning_rate`` per update, so a tenth is
+    reached from 1 after 2,300 updates at 1e-3 and after 7,700 at 3e-4."""
     target_entropy: float | None = None
     """Entropy that the temperature is tuned to; None: minus the number of action entries."""
 

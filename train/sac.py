@@ -27,7 +27,7 @@ class SAC(OffPolicy):
         super().__init__(config, envs, device)
         self.target_entropy = -float(self.action.size) if config.target_entropy is None else config.target_entropy
         temperature = Flat([()], device)
-        self.log_alpha = temperature.value
+        self.log_alpha = temperature.value.fill_(math.log(config.initial_temperature))
         self.optimizers["temperature"] = Adam(temperature, config.learning_rate)
         self._both = torch.empty((2 * config.batch_size, self.sizes[0]), device=device)
 

@@ -26,16 +26,16 @@ class Effort:
         steps = max(COPIES * iterations, round(self.steps * share))
         return {
             "steps": steps, "iterations": iterations, "epochs": epochs, "n_envs": COPIES, "restart_share": 1.0,
-            "judged_episodes": min(self.episodes, 5),
+            "judged_episodes": min(self.episodes, 3),
         }  # fmt: skip
 
     def glimpse(self) -> dict[str, Any]:
         """The first lesson: enough to see whether there is hope."""
-        return self._lesson(0.3, 3, 30)
+        return self._lesson(0.3, 2, 30)
 
     def study(self) -> dict[str, Any]:
         """The second: what makes a student good."""
-        return self._lesson(0.7, 4, 40) | {"episodes": 0}
+        return self._lesson(0.7, 3, 40) | {"episodes": 0}
 
     def round(self) -> dict[str, Any]:
         """After each round of pruning."""
@@ -47,4 +47,4 @@ class Effort:
 
     def heal(self) -> dict[str, Any]:
         """The last lesson, on the grids and between the zeros that it will have."""
-        return self._lesson(0.7, 4, 25) | {"episodes": 0, "learning_rate": 1e-3}
+        return self._lesson(0.7, 3, 25) | {"episodes": 0, "learning_rate": 1e-3}

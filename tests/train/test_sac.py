@@ -249,3 +249,12 @@ def test_the_compiled_passes_are_the_plain_ones(count: int, monkeypatch: pytest.
             stack.backward(y.tanh())
         found.append((y.clone(), stack.flat.gradient, stack.slope(y.tanh(), 3)))
     assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+
+
+def test_the_temperature_starts_where_it_is_told(learner: SAC) -> None:
+    config = SACConfig(env="Reacher-v5", n_envs=2, steps=1000, critic_hidden=(16, 16), initial_temperature=0.1)
+    quiet = SAC(config, learner.envs, torch.device("cpu"))
+    torch.testing.assert_close(quiet.log_alpha.exp(), torch.tensor([0.1]))
+    torch.testing.assert_close(learner.log_alpha.exp(), torch.tensor([1.0]))
+    with pytest.raises(ValueError):
+        SACConfig(env="Reacher-v5", initial_temperature=0.0)
