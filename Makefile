@@ -47,9 +47,9 @@ format: install-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Tests share nothing but the processor: one worker a core.
+# Tests share nothing but the processor: one worker a core. Stealing work keeps neighbors, and what they share, together.
 test: lint
-	$(BIN)/python -m pytest -n logical --maxprocesses 8
+	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal
 
 bench-peers: install
 	sh benchmarks/peers/install.sh $(BIN)/python
