@@ -21,7 +21,7 @@ from pilotfish.train.distill import distill
 from pilotfish.train.evaluation import ClosedLoop
 from pilotfish.train.imitation_loss import imitation_gradient, imitation_loss
 
-SHORT = DistillConfig(steps=6_000, iterations=4, n_envs=8, epochs=10, batch_size=128, eval_episodes=2)
+SHORT = DistillConfig(steps=4_000, iterations=4, n_envs=8, epochs=10, batch_size=128, eval_episodes=2)
 
 
 def _teacher(env: str) -> Policy:
