@@ -24,7 +24,7 @@ from pilotfish.train.td3 import TD3
 
 ON = {
     "env": "CartPole-v1",
-    "steps": 1024,
+    "steps": 512,
     "n_envs": 4,
     "rollout_steps": 8,
     "minibatch_size": 16,
@@ -32,13 +32,13 @@ ON = {
     "eval_episodes": 1,
     "env_processes": 1,
 }
-OFF = {"env": "InvertedPendulum-v5", "steps": 256, "learning_starts": 64, "batch_size": 32, "hidden": (8, 8), "eval_episodes": 1}
+OFF = {"env": "InvertedPendulum-v5", "steps": 160, "learning_starts": 64, "batch_size": 32, "hidden": (8, 8), "eval_episodes": 1}
 CONFIGS = {
     "ppo": PPOConfig(hidden=(8, 8), **ON),
     "recurrent": PPOConfig(hidden=(8,), recurrent="gru", recurrent_size=6, **(ON | {"epochs": 2})),
     "sac": SACConfig(critic_hidden=(16, 16), **OFF),
     "td3": TD3Config(critic_hidden=(16, 16), policy_delay=3, **OFF),
-    "simba": TD3Config(critic="simba", critic_hidden=(8, 8), layer_norm=True, **(OFF | {"steps": 192})),
+    "simba": TD3Config(critic="simba", critic_hidden=(8, 8), layer_norm=True, **(OFF | {"steps": 128})),
 }  # fmt: skip
 METHODS = {
     "prune": Sparsity(final=0.8, every=7, of="both"),
@@ -87,6 +87,8 @@ def held(learner) -> dict[str, list[torch.Tensor]]:
 )
 def test_counts_are_exact_and_nothing_outside_the_mask_is_other_than_zero(which: str, method: str) -> None:
     config = sparse(which, method)
+    if method == "harmonic":  # whose falls between the rises want more changes of the mask than fit into the others' steps
+        config = dataclasses.replace(config, steps=2 * config.steps)
     earlier: dict[str, tuple[torch.Tensor, int]] = {}
     moved = 0
     for learner, told in run(config):
