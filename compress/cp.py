@@ -30,8 +30,8 @@ from .multiway import (
 from .passes import STRICT, Context, Pass, PassResult, Promise
 from .requirements import float_weights, recorded
 from .signals import matrix_inputs
+from .tensors import SWEEPS, channel_root, decompose_cp
 from .tensors import Cp as Factors
-from .tensors import channel_root, decompose_cp
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -66,7 +66,8 @@ class Cp:
         return self
 
 
-RUNGS = 9
+RUNGS, QUICK_SWEEPS = 9, 15
+"""Where a rank is chosen, so many but one are looked at, with so many alternations each."""
 
 
 def weights_per_rank(view: View) -> int:
@@ -85,13 +86,14 @@ class Decomposition:
         self.root = None if inputs is None else channel_root(inputs, view.shape[3])
 
     def ranks(self) -> list[int]:
-        """Ranks that are looked at where one is to be chosen: RUNGS of them, from the largest that makes the layer smaller."""
-        most = (self.kernel.size - 1) // weights_per_rank(self.view)
+        """Ranks that are looked at where one is to be chosen, from the one that takes half of the layer's weights."""
+        most = self.kernel.size // 2 // weights_per_rank(self.view)
         return sorted({max(1, round(most ** (k / RUNGS))) for k in range(RUNGS + 1)} if most else set(), reverse=True)
 
-    def factors(self, rank: int) -> Factors:
-        """The factors at ``rank``, the last one fitted to the recorded outputs where there are such."""
-        found = decompose_cp(self.kernel, rank, self.starts, self.seed, self.root)
+    def factors(self, rank: int, *, quick: bool = False) -> Factors:
+        """The factors at ``rank``, the last one fitted to the recorded outputs where there are such; ``quick``: a first look."""
+        starts, sweeps = (1, QUICK_SWEEPS) if quick else (self.starts, SWEEPS)
+        found = decompose_cp(self.kernel, rank, starts, self.seed, self.root, sweeps)
         if self.inputs is None:
             return found
         out, rows, columns, channels = self.view.shape
@@ -144,6 +146,7 @@ def _run(policy: Policy, config: Cp, context: Context) -> PassResult:
         for name, view in chosen.items()
     }
     known: dict[tuple[str, int], Factors] = {}
+    looked: dict[tuple[str, int], float] = {}
 
     def factors_at(name: str, rank: int) -> Factors:
         if (name, rank) not in known:
@@ -153,26 +156,31 @@ def _run(policy: Policy, config: Cp, context: Context) -> PassResult:
     def chains_at(ranks: dict[str, int]) -> dict[str, Chain]:
         return {name: parts[name].chain(policy, factors_at(name, rank)) for name, rank in ranks.items()}
 
-    def options() -> dict[str, list[Option[int | None]]]:
+    def options(most: int) -> dict[str, list[Option[int | None]]]:
+        """Those of at most so many weights."""
         found: dict[str, list[Option[int | None]]] = {}
         for name, part in parts.items():
             found[name] = [Option(part.kernel.size, 0.0, None)]
             for rank in part.ranks():
-                error = part.error(factors_at(name, rank)) ** 2
-                found[name].append(Option(rank * weights_per_rank(part.view), error + 1e-12, rank))
+                size = rank * weights_per_rank(part.view)
+                if size <= most and (name, rank) not in looked:
+                    looked[name, rank] = part.error(part.factors(rank, quick=True)) ** 2
+                if size <= most:
+                    found[name].append(Option(size, looked[name, rank] + 1e-12, rank))
         return found
 
+    whole = sum(part.kernel.size for part in parts.values())
+
     def keeping(share: float) -> dict[str, Chain]:
-        chosen = allot(every, int(share * whole))
+        chosen = allot(options(int(share * whole)), int(share * whole))
         return {} if chosen is None else chains_at({name: one.value for name, one in chosen.items() if one.value is not None})
 
-    every, whole = {} if config.rank else options(), sum(part.kernel.size for part in parts.values())
     changed: dict[str, Any] = {}
     if config.tolerance is not None and golden is not None:
         chains, changed["action_error"] = within(policy, golden, config.tolerance, keeping)
     elif config.keep is not None:
         if not (chains := keeping(config.keep)):
-            least = sum(min(option.size for option in some) for some in every.values())
+            least = sum(weights_per_rank(part.view) for part in parts.values())
             raise BadInput(where, expected=f"keep above {least / whole:.4f}, ranks of 1", found=f"{config.keep}")
     else:
         chains = chains_at({name: _asked(part, config.rank or 1) for name, part in parts.items()})

@@ -95,15 +95,17 @@ def _completed(matrix: np.ndarray, count: int) -> np.ndarray:
     return np.linalg.svd(matrix, full_matrices=True)[0][:, :count]
 
 
-def decompose_cp(kernel: np.ndarray, rank: int, starts: int, seed: int, root: np.ndarray | None = None) -> Cp:
+def decompose_cp(
+    kernel: np.ndarray, rank: int, starts: int, seed: int, root: np.ndarray | None = None, sweeps: int = SWEEPS
+) -> Cp:
     """The best of ``starts`` alternating least squares for float64 [out, rows, columns, in].
 
     The first one begins at the leading singular vectors of the unfoldings, the others at random. ``root``: as in
-    :func:`decompose_tucker`.
+    :func:`decompose_tucker`; ``sweeps``: most alternations.
     """
     wide = kernel if root is None else kernel @ root
     random = np.random.default_rng(seed)
-    found = [_als(wide, _begin(wide, rank, random, number == 0)) for number in range(starts)]
+    found = [_als(wide, _begin(wide, rank, random, number == 0), sweeps) for number in range(starts)]
     factors, _ = min(found, key=lambda entry: entry[1])
     if root is not None:
         factors[3] = np.linalg.solve(root.T, factors[3])
@@ -119,11 +121,11 @@ def _begin(wide: np.ndarray, rank: int, random: np.random.Generator, singular: b
     return factors
 
 
-def _als(wide: np.ndarray, factors: list[np.ndarray]) -> tuple[list[np.ndarray], float]:
+def _als(wide: np.ndarray, factors: list[np.ndarray], sweeps: int) -> tuple[list[np.ndarray], float]:
     """(factors, squared error as a share of the whole)"""
     total, error = max(float((wide**2).sum()), 1e-300), np.inf
     unfolded = [np.moveaxis(wide, axis, 0).reshape(wide.shape[axis], -1) for axis in range(4)]
-    for _ in range(SWEEPS):
+    for _ in range(sweeps):
         for axis in range(4):
             others = [factors[other] for other in range(4) if other != axis]
             gram = np.prod([other.T @ other for other in others], axis=0)

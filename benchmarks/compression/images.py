@@ -37,7 +37,7 @@ SETTINGS = {
     "conv": [[16, 3, 1]], "hidden": [64], "critic_hidden": [64], "activation": "relu", "n_envs": 32, "rollout_steps": 64,
     "minibatch_size": 256, "epochs": 4, "learning_rate": 1.5e-3, "entropy": 0.01, "eval_episodes": 20,
 }  # fmt: skip
-HEAL = {"pass": "heal", "steps": 8_000, "iterations": 4, "epochs": 10, "episodes": 10}
+HEAL = {"pass": "heal", "steps": 4_000, "iterations": 2, "epochs": 10, "episodes": 5}
 OUTPUTS = {"criterion": "outputs"}
 
 

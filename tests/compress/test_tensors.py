@@ -59,7 +59,7 @@ def test_tucker_is_exact_at_full_ranks_and_at_the_ranks_of_a_kernel(shape, seed,
     np.testing.assert_allclose(decompose_tucker(low, r_out, r_in).whole(), low, atol=1e-8 * max(1.0, np.abs(low).max()))
 
 
-@settings(max_examples=20, deadline=None, derandomize=True)
+@settings(max_examples=8, deadline=None, derandomize=True)
 @given(st.integers(0, 99), st.integers(1, 3))
 def test_cp_finds_a_kernel_that_has_so_many_components(seed: int, rank: int) -> None:
     rng = np.random.default_rng(seed)
