@@ -10,7 +10,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
+hypothesis.settings.load_profile("repeatable")  # the same examples every time, however slow the machine
 
 STANDINS = Path(__file__).parent / "standins"
 """What stands in for a GPU where there is none: see the files there."""
