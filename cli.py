@@ -261,7 +261,8 @@ def search(
     sampler: Annotated[str, typer.Option(help="Of Optuna: nsga2, nsga3, tpe or random.")] = "nsga2",
     steps: Annotated[int, typer.Option(min=100, help="Environment steps that teach a candidate; as many heal it.")] = 30_000,
     episodes: Annotated[int, typer.Option(min=2, help="Episodes behind each return that decides, and behind each proof.")] = 20,
-    jobs: Annotated[int, typer.Option(min=0, help="Processes; 0: one per core.")] = 0,
+    engine: Annotated[str, typer.Option(help="local: processes here. ray: tasks of a Ray cluster (RAY_ADDRESS).")] = "local",
+    jobs: Annotated[int, typer.Option(min=0, help="Candidates at once; 0: one per core.")] = 0,
     env: Env = None,
     output: Output = None,
     seed: Seed = 0,
@@ -283,7 +284,8 @@ def search(
     folder = output or Path("dist") / f"{original.name}@{place.name}-search"
     found = search_policies(
         original, place, folder, env=env, budget=budget_of(budget), space=load_space(space) if space else None,
-        min_return=min_return, control_hz=control_hz, flash_bytes=flash, ram_bytes=ram, sampler=sampler, jobs=jobs, seed=seed,
+        min_return=min_return, control_hz=control_hz, flash_bytes=flash, ram_bytes=ram, sampler=sampler, engine=engine,
+        jobs=jobs, seed=seed,
         effort=Effort(steps=steps, episodes=episodes), prove_episodes=episodes, say=terminal.note,
         told=terminal.note if terminal.interactive() else lambda _: None,
     )  # fmt: skip

@@ -21,6 +21,7 @@ EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
     "tensorrt": ("build TensorRT engines for GeForce RTX", ("tensorrt-rtx-cu13-bindings",)),
     "tvm": ("build artifacts with TVM, run them over its RPC", ("apache-tvm",)),
     "search": ("search policies under a device's budget", ("optuna", "scikit-learn", "scipy")),
+    "ray": ("search on a Ray cluster", ("ray",)),
     "video": ("film an artifact for the report", ("pillow",)),
     "report": ("write the HTML report", ("jinja2", "plotly")),
 }

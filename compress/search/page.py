@@ -44,8 +44,9 @@ def _lead(found: Found) -> str:
     best = found.proofs[found.best]
     own = found.teacher_costs.get("latency_us")
     times = f", {own['value'] / best.cost:,.1f} times as fast as {found.teacher} there" if own and best.cost else ""
+    flown = best.figures["return"]["samples"]
     return (
-        f"{best.outcome.genome.name} keeps {best.kept or 0:.1%} of the return over {best.figures['return']['samples']} fresh episodes "
+        f"{best.outcome.genome.name} keeps {best.kept or 0:.1%} of the return over {flown} fresh episodes "
         f"and decides in {best.cost or 0:.3g} µs on {found.target}{times}; the {best.arm} arm found it."
     )
 

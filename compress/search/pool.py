@@ -22,11 +22,11 @@ def jobs_for(wanted: int) -> int:
 
 
 def search_with(plan: Plan, jobs: int, told: Callable[[Study], None]) -> None:
-    """Work with ``jobs`` processes until the budget is spent; ``told`` is called with the study now and then.
+    """Work with ``jobs`` processes (0: one per core) until the budget is spent; ``told`` is called with the study now and then.
 
     Ctrl-C ends the processes; what they were at is recorded as failed, everything finished stays.
     """
-    context = multiprocessing.get_context("spawn")
+    context, jobs = multiprocessing.get_context("spawn"), jobs_for(jobs)
     watched, restarts = plan.study(), RESTARTS * jobs
 
     def started(number: int) -> BaseProcess:

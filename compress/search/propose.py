@@ -78,15 +78,24 @@ class Proposer:
         return self.study.ask(self.arm, lambda trial: draw(self.space, trial, self.ends))
 
 
-def stops(study: Study, arm: str, patience: int = 2) -> Stops:
-    """Successive halving without rounds: a candidate goes no further once ``patience`` others of its arm, none dearer, kept more
-    after the same lesson."""
+PATIENCE = 2
+"""Others that make a candidate hopeless."""
+Peer = tuple[list[float], float]
+"""What was kept after each lesson, and the cost."""
 
-    def why(rung: int, kept: float, cost: float) -> str:
-        better = sum(
-            len(one.rungs) > rung and one.rungs[rung] > kept and one.cost is not None and one.cost <= cost
-            for one in study.outcomes(arm)
-        )
-        return f"{better} others that cost no more kept more after lesson {rung + 1}" if better >= patience else ""
 
-    return why
+def peers(study: Study, arm: str) -> list[Peer]:
+    """Those of an arm that had a lesson."""
+    return [(one.rungs, one.cost) for one in study.outcomes(arm) if one.rungs and one.cost is not None]
+
+
+def hopeless(seen: list[Peer], rung: int, kept: float, cost: float) -> str:
+    """Successive halving without rounds: a candidate goes no further once :data:`PATIENCE` others of its arm, none dearer, kept
+    more after the same lesson -> why; empty: it goes on."""
+    better = sum(len(rungs) > rung and rungs[rung] > kept and price <= cost for rungs, price in seen)
+    return f"{better} others that cost no more kept more after lesson {rung + 1}" if better >= PATIENCE else ""
+
+
+def stops(study: Study, arm: str) -> Stops:
+    """:func:`hopeless` by what the arm knows when it is asked."""
+    return lambda rung, kept, cost: hopeless(peers(study, arm), rung, kept, cost)

@@ -19,16 +19,19 @@ from .budget import Budget
 from .effort import Effort
 from .front import front, hypervolume
 from .limits import limits_of
-from .pool import finished, jobs_for, search_with
+from .pool import finished, search_with
 from .propose import Proposer
 from .prove import Proof, candidates, prove
+from .ray_pool import search_on_ray
 from .space import Space, fitted
-from .study import ARMS, Study, check_settings
+from .study import ARMS, SAMPLERS, Study, check_settings
 from .worker import CANDIDATES, Plan
 
 TEACHER = "teacher.policy"
 RESULT = "result.json"
 PAGE = "search.html"
+ENGINES: dict[str, Callable[[Plan, int, Callable[[Study], None]], None]] = {"local": search_with, "ray": search_on_ray}
+"""Who makes the candidates: processes of this machine, or tasks of a Ray cluster."""
 SLACK = 3
 """The hypervolume counts what keeps more than 1 - SLACK x (what may be lost) of the return."""
 
@@ -94,6 +97,7 @@ def search(
     ram_bytes: int | None = None,
     effort: Effort | None = None,
     sampler: str = "nsga2",
+    engine: str = "local",
     jobs: int = 0,
     prove_episodes: int = 20,
     seed: int = 0,
@@ -115,6 +119,10 @@ def search(
     if not 0 <= min_return <= 1:
         raise BadInput("min_return", expected="a share between 0 and 1, such as 0.97", found=f"{min_return}")
     chosen = fitted(space or Space(), teacher, target)
+    if engine not in ENGINES:
+        raise BadInput("engine", expected=" or ".join(ENGINES), found=repr(engine))
+    if sampler not in SAMPLERS:
+        raise BadInput("sampler", expected=", ".join(SAMPLERS), found=repr(sampler))
     world = make_env(scene_of(teacher.contract, env_id))
     try:
         check_env(teacher.contract, world)
@@ -136,7 +144,7 @@ def search(
     study = plan.study()
     if buried := study.bury():
         say(f"{buried} candidates of an interrupted search are recorded as failed")
-    search_with(plan, jobs_for(jobs), _Teller(told))
+    ENGINES[engine](plan, jobs, _Teller(told))
     proofs = prove(plan, candidates(study, floor), prove_episodes, say)
     found = _summary(plan, study, teacher, min_return, proofs)
     sealed.write_atomic(output / RESULT, sealed.canonical_json(found.data()))

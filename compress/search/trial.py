@@ -6,7 +6,6 @@ import dataclasses
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -117,21 +116,21 @@ Stops = Callable[[int, float, float], str]
 """(rung, kept, cost) -> why a candidate goes no further; empty: it goes on."""
 
 
-def attempt(genome: Genome, task: Task, judge: Judge, stops: Stops, folder: Path) -> Outcome:
-    """Make ``genome`` as far as it is worth; its policy is saved in ``folder`` where it is done. Never raises but for Ctrl-C."""
-    began, outcome = time.perf_counter(), Outcome(genome)
+def attempt(genome: Genome, task: Task, judge: Judge, stops: Stops) -> tuple[Outcome, Policy | None]:
+    """Make ``genome`` as far as it is worth -> what became of it, and its policy where it is done. Raises nothing but Ctrl-C."""
+    began, outcome, policy = time.perf_counter(), Outcome(genome), None
     try:
-        _make(outcome, task, judge, stops, folder)
+        policy = _make(outcome, task, judge, stops)
     except (PilotfishError, ArithmeticError, RuntimeError, ValueError, OSError) as error:
         outcome.state, outcome.cause = "failed", f"{type(error).__name__}: {error}"
     outcome.seconds = time.perf_counter() - began
-    return outcome
+    return outcome, policy
 
 
-def _make(outcome: Outcome, task: Task, judge: Judge, stops: Stops, folder: Path) -> None:
+def _make(outcome: Outcome, task: Task, judge: Judge, stops: Stops) -> Policy | None:
     genome = outcome.genome
     if not _affordable(outcome, sketch(genome, task), task):
-        return
+        return None
     context = Context(task.teacher, task.env, task.seed, task.device)
     policy = task.teacher
     for rung, lesson in enumerate((genome.distill(task.effort), [{"pass": "heal", **task.effort.study()}])):
@@ -139,19 +138,16 @@ def _make(outcome: Outcome, task: Task, judge: Judge, stops: Stops, folder: Path
         outcome.rungs.append(kept(judge.compare(policy)[0]))
         if outcome.cost is not None and (why := stops(rung, outcome.rungs[-1], outcome.cost)):
             outcome.state, outcome.cause = "stopped", why
-            return
+            return None
     policy = _through(policy, genome.finish(task.effort, _linear(policy), ends_of(task.teacher)), context)
     comparison, returns = judge.compare(policy)
     outcome.kept, outcome.returns = kept(comparison), [round(float(value), 3) for value in returns]
     outcome.parameters, outcome.nonzero, outcome.weight_bytes = policy.parameters, policy.nonzero_parameters, policy.weight_bytes
     if not _affordable(outcome, policy, task):
-        return
+        return None
     from ...policy.record import record_golden
 
-    policy = policy.replace(golden=record_golden(policy, task.env, GOLDEN_STEPS, GOLDEN_SEED))
-    path = folder / f"{policy.name}.policy"
-    policy.save(path)
-    outcome.policy = f"{folder.name}/{path.name}"
+    return policy.replace(golden=record_golden(policy, task.env, GOLDEN_STEPS, GOLDEN_SEED))
 
 
 def _affordable(outcome: Outcome, policy: Policy, task: Task) -> bool:

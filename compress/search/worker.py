@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import time
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ...policy import Policy
 from ...targets import Target
@@ -16,7 +16,10 @@ from .limits import Limits
 from .propose import Proposer, stops
 from .space import Space
 from .study import ARMS, Study
-from .trial import Task, attempt
+from .trial import Outcome, Task, attempt
+
+if TYPE_CHECKING:
+    import optuna
 
 CANDIDATES = "candidates"
 """Folder of the candidates' bundles, inside that of the search."""
@@ -43,33 +46,43 @@ class Plan:
     """Finished candidates of both arms together, after which none is begun; None: no limit."""
 
     def study(self, number: int = 0) -> Study:
-        """The study, as the process ``number`` draws from it."""
-        return Study(self.folder, self.sampler, self.seed + 1000 * number, self.floor)
+        """The study, as the process ``number`` draws from it: each, and each that goes on later, draws other genomes."""
+        made = len(Study(self.folder).outcomes(ARMS[0]))
+        return Study(self.folder, self.sampler, self.seed + 1000 * (number + 1) + made, self.floor)
+
+    def task(self, teacher: Policy) -> Task:
+        """What all candidates share."""
+        return Task(teacher, self.target, self.env, self.limits, self.effort, self.seed)
+
+    def goes_on(self, study: Study) -> bool:
+        """Is another candidate to be begun?"""
+        if time.time() >= self.stop_at:
+            return False
+        begun = sum(len(study.outcomes(arm)) + study.running(arm) for arm in ARMS)
+        return self.trials is None or begun < self.trials
 
     def proposer(self, study: Study, arm: str, teacher: Policy) -> Proposer:
         """Of one arm."""
         return Proposer(study, arm, self.space, teacher, self.floor)
 
 
-def work(plan: Plan, number: int = 0, done: Callable[[], None] = lambda: None) -> None:
-    """Take part as process ``number`` until the budget is spent. ``done`` is called after every candidate."""
+def work(plan: Plan, number: int = 0) -> None:
+    """Take part as process ``number`` until the budget is spent."""
     from ...train.device import one_thread
 
     warnings.simplefilter("ignore")  # a simulator's notes about its own XML, once per candidate, help nobody here
     teacher = Policy.load(plan.teacher)
-    study = plan.study(number + len(Study(plan.folder).outcomes(ARMS[0])))
+    study = plan.study(number)
     proposers = {arm: plan.proposer(study, arm, teacher) for arm in ARMS}
-    task = Task(teacher, plan.target, plan.env, plan.limits, plan.effort, plan.seed)
+    task = plan.task(teacher)
     with one_thread():
         judge = task.judged()
         try:
-            while time.time() < plan.stop_at and not _enough(study, plan.trials):
+            while plan.goes_on(study):
                 arm = poorer(study)
                 trial, genome = proposers[arm].next()
-                folder = plan.folder / CANDIDATES / f"{arm}-{trial.number}"
                 mine = dataclasses.replace(task, seed=plan.seed + trial.number)
-                study.tell(arm, trial, attempt(genome, mine, judge, stops(study, arm), folder))
-                done()
+                keep(plan, study, arm, trial, *attempt(genome, mine, judge, stops(study, arm)))
         finally:
             judge.close()
 
@@ -85,5 +98,10 @@ def _typical(study: Study) -> float:
     return sum(seconds) / len(seconds) if seconds else 1.0
 
 
-def _enough(study: Study, trials: int | None) -> bool:
-    return trials is not None and sum(len(study.outcomes(arm)) + study.running(arm) for arm in ARMS) >= trials
+def keep(plan: Plan, study: Study, arm: str, trial: optuna.Trial, outcome: Outcome, policy: Policy | None) -> None:
+    """Save what a candidate is, and tell the study."""
+    if policy is not None:
+        folder = plan.folder / CANDIDATES / f"{arm}-{trial.number}"
+        policy.save(folder / f"{policy.name}.policy")
+        outcome.policy = f"{folder.name}/{policy.name}.policy"
+    study.tell(arm, trial, outcome)

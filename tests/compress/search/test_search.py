@@ -86,7 +86,7 @@ def test_what_is_beyond_a_limit_is_refused_before_any_lesson(teacher, tmp_path, 
     task = _task(teacher, flash_bytes=300)
     judge = task.judged()
     monkeypatch.setattr(judge, "compare", lambda policy: pytest.fail("it was taught"))
-    outcome = attempt(_genome(), task, judge, never, tmp_path)
+    outcome = attempt(_genome(), task, judge, never)[0]
     judge.close()
     assert outcome.state == "infeasible" and "flash_bytes" in outcome.cause and outcome.excess[0] > 0
 
@@ -94,7 +94,7 @@ def test_what_is_beyond_a_limit_is_refused_before_any_lesson(teacher, tmp_path, 
 def test_a_hopeless_one_is_stopped_after_its_first_lesson(teacher, tmp_path):
     task = _task(teacher)
     judge = task.judged()
-    outcome = attempt(_genome(), task, judge, lambda rung, kept, cost: "two others are better", tmp_path)
+    outcome = attempt(_genome(), task, judge, lambda rung, kept, cost: "two others are better")[0]
     judge.close()
     assert outcome.state == "stopped" and len(outcome.rungs) == 1 and outcome.kept is None and not outcome.policy
 
@@ -102,12 +102,12 @@ def test_a_hopeless_one_is_stopped_after_its_first_lesson(teacher, tmp_path):
 def test_a_candidate_that_breaks_says_why_and_raises_nothing(teacher, tmp_path, monkeypatch):
     task = _task(teacher)
     judge = task.judged()
-    lost = attempt(_genome(), replace(task, env="NoSuchTask-v0"), judge, never, tmp_path)
+    lost = attempt(_genome(), replace(task, env="NoSuchTask-v0"), judge, never)[0]
     assert lost.state == "failed" and "NoSuchTask" in lost.cause
     monkeypatch.setattr(judge.loop, "returns", lambda policy: np.full(QUICK.episodes, np.nan))
-    numb = attempt(_genome(), task, judge, never, tmp_path)
+    numb = attempt(_genome(), task, judge, never)[0]
     assert numb.state == "failed" and "finite" in numb.cause
-    strange = attempt(_genome(backend="tensorrt"), task, judge, never, tmp_path)
+    strange = attempt(_genome(backend="tensorrt"), task, judge, never)[0]
     judge.close()
     assert strange.state == "infeasible" and "tensorrt" in strange.cause
 
