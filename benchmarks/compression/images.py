@@ -56,6 +56,9 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "smaller network, 10%, distilled": [
         {"pass": "distill", "conv": [[8, 3, 2]], "hidden": [42], "steps": 24_000, "iterations": 8, "epochs": 10}
     ],
+    "int8": [{"pass": "quantize"}],
+    "Tucker, 10%, int8": [_kernels("tucker", 0.1), {"pass": "quantize"}],
+    "fewer channels and units, 10%": [{"pass": "shrink", "weights": 6_700, "schedule": "one-shot"}],
     "int8, healed": [{"pass": "quantize"}, HEAL],
     "Tucker, 10%, int8, healed": [_kernels("tucker", 0.1), {"pass": "quantize"}, HEAL],
 }
