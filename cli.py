@@ -258,7 +258,7 @@ def search(
     space: Annotated[
         Path | None, typer.Option(help="A TOML file: depth, widths, activations, sparsity, rank, bits, reads, backends.")
     ] = None,
-    sampler: Annotated[str, typer.Option(help="Of Optuna: nsga2, nsga3, tpe or random.")] = "nsga2",
+    sampler: Annotated[str, typer.Option(help="Of Optuna: tpe, nsga2, nsga3 or random.")] = "tpe",
     steps: Annotated[int, typer.Option(min=100, help="Environment steps that teach a candidate; as many heal it.")] = 30_000,
     episodes: Annotated[int, typer.Option(min=2, help="Episodes behind each return that decides, and behind each proof.")] = 20,
     engine: Annotated[str, typer.Option(help="local: processes here. ray: tasks of a Ray cluster (RAY_ADDRESS).")] = "local",

@@ -36,7 +36,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("-t", "--target", default="crazyflie")
     parser.add_argument("--budget", default="15m")
     parser.add_argument("--min-return", type=float, default=0.97)
-    parser.add_argument("--sampler", default="nsga2")
+    parser.add_argument("--sampler", default="tpe")
     parser.add_argument("--steps", type=int, default=30_000)
     parser.add_argument("--episodes", type=int, default=20)
     parser.add_argument("--jobs", type=int, default=0)

@@ -108,12 +108,14 @@ class Predictor:
 
     def _regression(self) -> Any:
         from sklearn.gaussian_process import GaussianProcessRegressor
-        from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
+        from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct, WhiteKernel
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
 
-        # One length scale for all features: with one each, a dozen candidates of pure noise are "predicted".
-        kernel = ConstantKernel() * RBF(4.0, (1.0, 1e3)) + WhiteKernel(0.1, (1e-4, 1e1))
+        # A plane through the features and a bend in it, of one length scale for all: with one each, a dozen candidates of pure
+        # noise are "predicted".
+        plane = ConstantKernel(0.05, (1e-4, 1.0)) * DotProduct(1.0, "fixed")
+        kernel = plane + ConstantKernel() * RBF(4.0, (1.0, 1e3)) + WhiteKernel(0.1, (1e-4, 1e1))
         return make_pipeline(StandardScaler(), GaussianProcessRegressor(kernel, normalize_y=True, random_state=self.seed))
 
     def _left_out(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

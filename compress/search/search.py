@@ -96,7 +96,7 @@ def search(
     flash_bytes: int | None = None,
     ram_bytes: int | None = None,
     effort: Effort | None = None,
-    sampler: str = "nsga2",
+    sampler: str = "tpe",
     engine: str = "local",
     jobs: int = 0,
     prove_episodes: int = 20,

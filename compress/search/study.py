@@ -34,7 +34,7 @@ SAMPLERS = ("nsga2", "nsga3", "tpe", "random")
 class Study:
     """Both arms. ``floor``: share of the teacher's return below which a candidate counts as a violation of a constraint."""
 
-    def __init__(self, folder: Path, sampler: str = "nsga2", seed: int = 0, floor: float = 0.0) -> None:
+    def __init__(self, folder: Path, sampler: str = "tpe", seed: int = 0, floor: float = 0.0) -> None:
         require("optuna", "search")
         import optuna
         from optuna.storages import JournalStorage

@@ -1,6 +1,18 @@
-"""A teacher for searches."""
+"""A teacher for searches, and what searches need."""
+
+from importlib.util import find_spec
 
 import pytest
+
+NEEDED = ("torch", "optuna", "sklearn", "unicorn")
+
+
+@pytest.fixture(autouse=True)
+def _needed():
+    """Skip with the name of what is missing; looked up, not imported, which would cost every worker seconds at collection."""
+    for name in NEEDED:
+        if find_spec(name) is None:
+            pytest.skip(f"no {name}")
 
 
 @pytest.fixture

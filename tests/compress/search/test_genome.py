@@ -20,7 +20,8 @@ ENDS = (17, 6)
 
 @pytest.fixture
 def genomes(teacher):
-    optuna = pytest.importorskip("optuna")
+    import optuna
+
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     space = fitted(Space(depth=(0, 3)), teacher, load_target("crazyflie"))
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))

@@ -3,7 +3,6 @@
 import random
 
 import numpy as np
-import pytest
 
 from pilotfish.compress.search.genome import Genome
 from pilotfish.compress.search.predictors import FEWEST, Predictor
@@ -25,7 +24,6 @@ def _genomes(count, seed=0):
 
 
 def test_a_cost_that_follows_from_the_genome_is_learned():
-    pytest.importorskip("sklearn")
     genomes = _genomes(30)
     predictor = Predictor(ENDS)
     predictor.fit(genomes, [np.log10(genome.multiplications(ENDS)) for genome in genomes])
@@ -38,7 +36,6 @@ def test_a_cost_that_follows_from_the_genome_is_learned():
 
 
 def test_noise_is_not_predicted():
-    pytest.importorskip("sklearn")
     used = 0
     for seed in range(6):
         predictor = Predictor(ENDS)
@@ -48,14 +45,12 @@ def test_noise_is_not_predicted():
 
 
 def test_too_few_candidates_say_nothing():
-    pytest.importorskip("sklearn")
     predictor = Predictor(ENDS)
     predictor.fit(_genomes(FEWEST - 1), [0.0] * (FEWEST - 1))
     assert not predictor.ready and predictor.trust is None
 
 
 def test_candidates_that_are_all_alike_break_nothing():
-    pytest.importorskip("sklearn")
     predictor = Predictor(ENDS)
     predictor.fit(_genomes(10), [1.0] * 10)
     assert not predictor.ready

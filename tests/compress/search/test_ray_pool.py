@@ -5,14 +5,6 @@ import time
 
 import pytest
 
-pytest.importorskip("ray")
-pytest.importorskip("optuna")
-pytest.importorskip("sklearn")
-pytest.importorskip("torch")
-pytest.importorskip("unicorn")
-
-import ray
-
 from pilotfish.compress.search.effort import Effort
 from pilotfish.compress.search.limits import limits_of
 from pilotfish.compress.search.ray_pool import search_on_ray
@@ -27,6 +19,7 @@ TRIALS = 6
 
 @pytest.fixture
 def cluster():
+    ray = pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
 
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})

@@ -7,11 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-pytest.importorskip("optuna")
-pytest.importorskip("sklearn")
-pytest.importorskip("torch")
-pytest.importorskip("unicorn")
-
 from pilotfish.compress.search import Budget, Effort, Space, search
 from pilotfish.compress.search.front import dominates
 from pilotfish.compress.search.genome import Genome

@@ -6,8 +6,6 @@ from dataclasses import replace
 
 import pytest
 
-pytest.importorskip("optuna")
-
 from pilotfish.compress.search.genome import Genome
 from pilotfish.compress.search.propose import stops
 from pilotfish.compress.search.study import ARMS, SAMPLERS, Study, check_settings
