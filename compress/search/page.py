@@ -13,7 +13,7 @@ from ...runtime.report.html import environment, frame
 from ...runtime.report.palette import ALERT, SERIES, SLATE
 
 if TYPE_CHECKING:
-    from .search import Found
+    from .found import Found
 
 TEMPLATES = Path(__file__).parent / "templates"
 COLORS = {"search": SERIES[0], "random": SERIES[1]}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import time
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
@@ -30,7 +31,7 @@ def search_with(plan: Plan, jobs: int, told: Callable[[Study], None]) -> None:
     watched, restarts = plan.study(), RESTARTS * jobs
 
     def started(number: int) -> BaseProcess:
-        process = context.Process(target=work, args=(plan, number), name=f"search-{number}", daemon=True)
+        process = context.Process(target=_take_part, args=(plan, number, os.getpid()), name=f"search-{number}", daemon=True)
         process.start()
         return process
 
@@ -50,6 +51,12 @@ def search_with(plan: Plan, jobs: int, told: Callable[[Study], None]) -> None:
             process.join()
         watched.bury()
     told(watched)
+
+
+def _take_part(plan: Plan, number: int, parent: int) -> None:
+    """A process's life: Ctrl-C is for the one who started the search, and nobody works on after that one is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    work(plan, number, lambda: os.getppid() == parent)
 
 
 def finished(study: Study) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,8 +67,8 @@ class Plan:
         return Proposer(study, arm, self.space, teacher, self.floor)
 
 
-def work(plan: Plan, number: int = 0) -> None:
-    """Take part as process ``number`` until the budget is spent."""
+def work(plan: Plan, number: int = 0, wanted: Callable[[], bool] = lambda: True) -> None:
+    """Take part as process ``number`` until the budget is spent or nobody wants it any more."""
     from ...train.device import one_thread
 
     warnings.simplefilter("ignore")  # a simulator's notes about its own XML, once per candidate, help nobody here
@@ -78,7 +79,7 @@ def work(plan: Plan, number: int = 0) -> None:
     with one_thread():
         judge = task.judged()
         try:
-            while plan.goes_on(study):
+            while wanted() and plan.goes_on(study):
                 arm = poorer(study)
                 trial, genome = proposers[arm].next()
                 mine = dataclasses.replace(task, seed=plan.seed + trial.number)
