@@ -63,6 +63,20 @@ def spectra(kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return along_out**2, along_in**2
 
 
+def truncation_errors(kernel: np.ndarray) -> np.ndarray:
+    """Squared error, as a share of the whole, of [out, area, in] truncated to its first r_out and r_in directions (HOSVD).
+
+    [out, in], for ranks r_out = row + 1 and r_in = column + 1: exact for the truncation, an upper bound for the iteration that
+    begins there.
+    """
+    left = _leading(kernel.reshape(len(kernel), -1), len(kernel))
+    right = _leading(np.moveaxis(kernel, 2, 0).reshape(kernel.shape[2], -1), kernel.shape[2])
+    core = np.einsum("op,oai,iq->paq", left, kernel, right, optimize=True)
+    kept = np.cumsum(np.cumsum((core**2).sum(axis=1), axis=0), axis=1)
+    errors: np.ndarray = np.maximum(0.0, 1 - kept / max(float(kept[-1, -1]), 1e-300))
+    return errors
+
+
 def decompose_tucker(kernel: np.ndarray, rank_out: int, rank_in: int, root: np.ndarray | None = None) -> Tucker:
     """The best that alternation finds for float64 [out, area, in]; exact at full ranks.
 

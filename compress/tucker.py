@@ -34,7 +34,7 @@ from .ranks import ladder
 from .requirements import float_weights, recorded
 from .signals import matrix_inputs
 from .tensors import Tucker as Factors
-from .tensors import channel_root, decompose_tucker, spectra
+from .tensors import channel_root, decompose_tucker, spectra, truncation_errors
 
 Rank = Annotated[int, Field(ge=1, le=1_000_000)]
 
@@ -89,7 +89,8 @@ class Decomposition:
         self.kernel = view.kernel(weights).reshape(out, rows * columns, channels)
         self.bias = weights.get(f"{view.layer.name}.bias")
         self.root = None if inputs is None else channel_root(inputs, channels)
-        self.energies = spectra(self.kernel if self.root is None else self.kernel @ self.root)
+        self.wide = self.kernel if self.root is None else self.kernel @ self.root
+        self.energies = spectra(self.wide)
 
     def for_energy(self, share: float) -> tuple[int, int]:
         """Smallest ranks (in, out) that keep ``share`` along each axis."""
@@ -97,14 +98,13 @@ class Decomposition:
         return rank_for_energy(along_in, share), rank_for_energy(along_out, share)
 
     def options(self) -> list[Option[tuple[int, int] | None]]:
-        """The layer as it is, and chains at many ranks, with what the energy that they leave out lets expect of their errors."""
+        """The layer as it is, and chains at many ranks, with the errors that the iteration begins with there."""
         found: list[Option[tuple[int, int] | None]] = [Option(self.kernel.size, 0.0, None)]
         out, _, _, channels = self.view.shape
-        left_out = [1 - np.append(np.cumsum(energy) / max(energy.sum(), 1e-300), 1.0) for energy in self.energies]
-        for ranks in itertools.product(ladder(channels), ladder(out)):
-            if self.shrinks(ranks):
-                tails = [tail[min(rank, len(tail)) - 1] for tail, rank in zip(left_out, ranks[::-1], strict=True)]
-                found.append(Option(size_at(self.view, ranks), max(0.0, float(sum(tails))) + 1e-12, ranks))
+        errors = truncation_errors(self.wide)
+        for r_in, r_out in itertools.product(ladder(channels), ladder(out)):
+            if self.shrinks((r_in, r_out)):
+                found.append(Option(size_at(self.view, (r_in, r_out)), float(errors[r_out - 1, r_in - 1]) + 1e-12, (r_in, r_out)))
         return found
 
     def shrinks(self, ranks: tuple[int, int]) -> bool:

@@ -20,7 +20,7 @@ from pilotfish.compress.cp import Cp
 from pilotfish.compress.cp import Decomposition as CpParts
 from pilotfish.compress.multiway import views, with_chains
 from pilotfish.compress.order import check_order
-from pilotfish.compress.tensors import decompose_cp, decompose_tucker
+from pilotfish.compress.tensors import decompose_cp, decompose_tucker, truncation_errors
 from pilotfish.compress.tucker import Decomposition as TuckerParts
 from pilotfish.compress.tucker import Tucker
 from pilotfish.errors import BadInput
@@ -171,3 +171,19 @@ def test_refusals(make: Callable[..., Policy]) -> None:
         apply(make(), PASSES["tucker"], Tucker(keep=0.5), Context(make()))
     with pytest.raises(BadInput, match="quantize"):
         check_order(parse_recipe([{"pass": "quantize"}, {"pass": "tucker", "keep": 0.5}]), "r")
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(SHAPES, st.integers(0, 99), st.data())
+def test_the_errors_that_ranks_are_chosen_by_are_those_of_the_truncation_and_the_iteration_beats_them(shape, seed, data):
+    kernel = np.random.default_rng(seed).normal(size=shape)
+    errors, whole = truncation_errors(kernel), (kernel**2).sum()
+    assert errors.shape == (shape[0], shape[2]) and errors[-1, -1] < 1e-12
+    assert (np.diff(errors, axis=0) <= 1e-12).all() and (np.diff(errors, axis=1) <= 1e-12).all()
+    r_out, r_in = data.draw(st.integers(1, shape[0])), data.draw(st.integers(1, shape[2]))
+    left = np.linalg.svd(kernel.reshape(shape[0], -1))[0][:, :r_out]
+    right = np.linalg.svd(np.moveaxis(kernel, 2, 0).reshape(shape[2], -1))[0][:, :r_in]
+    cut = np.einsum("op,pai,ir,jr->oaj", left, np.einsum("op,oai->pai", left, kernel), right, right)
+    assert errors[r_out - 1, r_in - 1] == pytest.approx(((kernel - cut) ** 2).sum() / whole, abs=1e-9)
+    found = decompose_tucker(kernel, r_out, r_in).whole()
+    assert ((kernel - found) ** 2).sum() / whole <= errors[r_out - 1, r_in - 1] + 1e-9
