@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 Width = Annotated[int, Field(ge=1, le=65_536)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Bits = Literal[2, 3, 4, 8, 16, 32]
+PACKAGES = {"onnxruntime": "onnxruntime", "tvm": "tvm"}
+"""What a back-end cannot do without."""
 DEFAULT_ACTIVATIONS: tuple[ActivationName, ...] = ("tanh", "relu")
 
 
@@ -71,12 +74,16 @@ def fitted(space: Space, teacher: Policy, target: Target) -> Space:
     known = [name for name in target.backends if name in BACKENDS]
     if strange := [name for name in space.backends if name not in known]:
         raise BadInput("search space", expected=f"back-ends of {target.name}: {', '.join(known)}", found=", ".join(strange))
+    here = [name for name in known if find_spec(PACKAGES.get(name, "numpy")) is not None]
+    if not here and not space.backends:
+        missing = " ".join(PACKAGES[name] for name in known)
+        raise BadInput("search space", expected=f"a back-end of {target.name} that builds here", found=f"none of {missing}")
     own: list[ActivationName] = [layer.function for layer in teacher.layers if isinstance(layer, Activation)][:1]
     bits = space.bits or _bits(target)
     activations: tuple[ActivationName, ...] = space.activations or tuple(dict.fromkeys((*own, *DEFAULT_ACTIVATIONS)))
     return Space(
         space.depth, tuple(sorted(set(space.widths))), activations, tuple(sorted(set(space.sparsity))),
-        tuple(sorted(set(space.rank))), tuple(sorted(set(bits), reverse=True)), space.reads, space.backends or tuple(known),
+        tuple(sorted(set(space.rank))), tuple(sorted(set(bits), reverse=True)), space.reads, space.backends or tuple(here),
     )  # fmt: skip
 
 

@@ -69,6 +69,16 @@ def test_a_space_fits_the_target(teacher):
         fitted(Space(depth=(3, 1)), teacher, load_target("crazyflie"))
 
 
+def test_a_back_end_that_is_not_installed_is_not_searched(teacher, monkeypatch):
+    from pilotfish.compress.search import space
+
+    monkeypatch.setattr(space, "find_spec", lambda name: None if name in ("tvm", "onnxruntime") else object())
+    assert fitted(Space(), teacher, load_target("host-cpu")).backends == ("c",)
+    monkeypatch.setattr(space, "find_spec", lambda name: None)
+    with pytest.raises(BadInput, match="builds here"):
+        fitted(Space(), teacher, load_target("host-cuda"))
+
+
 def test_a_misspelt_space_names_the_near_key(tmp_path):
     with pytest.raises(BadInput, match="widths"):
         space_of({"width": [4]})
