@@ -129,6 +129,8 @@ class _Common:
             del settings["sparsity"]
         if not settings.get("conv"):
             settings.pop("conv", None)
+        if settings.get("initial_temperature") == 1.0:
+            del settings["initial_temperature"]
         return sealed.sha256_bytes(sealed.canonical_json(settings).encode())
 
 

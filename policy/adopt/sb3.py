@@ -79,6 +79,7 @@ def read_sb3(source: Source) -> Policy:
     data = Sb3Data(archive.json("data"), str(source.path))
     family, algorithm = _family(data)
     arguments = data.policy_arguments()
+    seen = None if family.extractor else data.observation_size()
     space = data.action_space()
     tensors = read_state_dict(
         Archive(source.path, archive.read("policy.pth"), "policy.pth"), "the policy.pth of Stable-Baselines3"
@@ -88,7 +89,7 @@ def read_sb3(source: Source) -> Policy:
         eyes = read_eyes(data, family.extractor, tensors, arguments)
         tensors = {name: tensor for name, tensor in tensors.items() if "features_extractor." not in name}
         arguments = {name: value for name, value in arguments.items() if name != "features_extractor_class"}
-    size = data.observation_size() if eyes is None else eyes.size
+    size = eyes.size if eyes is not None else seen or 0
     normalizer, origin, notes = _normalizer(source, size)
     layers, weights = _network(str(source.path), family, tensors, arguments)
     if eyes is not None:
