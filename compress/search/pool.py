@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 
+from ...errors import PilotfishError
 from .study import ARMS, Study
 from .worker import Plan, work
 
@@ -51,6 +52,8 @@ def search_with(plan: Plan, jobs: int, told: Callable[[Study], None]) -> None:
             process.join()
         watched.bury()
     told(watched)
+    if all(process.exitcode for process in processes):
+        raise PilotfishError(f"every process of the search died, after {RESTARTS * jobs} restarts; their last words stand above")
 
 
 def _take_part(plan: Plan, number: int, parent: int) -> None:

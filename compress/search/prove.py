@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -84,7 +85,9 @@ def _proof(plan: Plan, teacher: Policy, arm: str, outcome: Outcome, episodes: in
     proof = Proof(arm, outcome)
     try:
         policy = Policy.load(plan.folder / CANDIDATES / outcome.policy)
-        artifact = export_policy(policy, plan.target, outcome.genome.backend, plan.folder / FRONT, control_hz=UNHURRIED_HZ)
+        # A folder each: two candidates of one shape bear the same name.
+        folder = plan.folder / FRONT / Path(outcome.policy).parent
+        artifact = export_policy(policy, plan.target, outcome.genome.backend, folder, control_hz=UNHURRIED_HZ)
         proof.artifact = str(artifact.path)
         proof.verified = bool(verify(artifact)["passed"])
         proof.figures = costs_of(artifact)
