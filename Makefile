@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 JOB ?= examples/halfcheetah.toml
-ROOMS := $(wildcard *.py) py.typed policy targets runtime export train compress job
+ROOMS := $(wildcard *.py) py.typed cli policy targets runtime export train compress job
 
 .PHONY: demo test lint format install install-dev wheel-check bench-peers bench-host clean
 .DEFAULT_GOAL := help

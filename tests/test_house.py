@@ -28,7 +28,7 @@ FLOORS = [
 ]
 """From the top down: a part imports only from parts that stand below it (and the package's version)."""
 
-ROOMS = ["compress", "train", "export", "runtime", "targets", "policy", "job"]
+ROOMS = ["cli", "compress", "train", "export", "runtime", "targets", "policy", "job"]
 
 
 def modules() -> list[Path]:

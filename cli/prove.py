@@ -1,0 +1,128 @@
+"""``pilotfish verify``, ``bench``, ``evaluate`` and ``report``: what an artifact is worth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .. import tables, terminal
+from .app import app, example
+from .options import ArtifactPath, Env, Json, Trust, Verbose
+
+
+@app.command(epilog=example("pilotfish verify dist/cheetah@crazyflie.c"))
+def verify(
+    artifact: ArtifactPath,
+    tolerance: Annotated[float | None, typer.Option(min=0, help="Largest allowed deviation; default: by precision.")] = None,
+    trust: Trust = False,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Hold an artifact against its golden rollout, on the target."""
+    from ..runtime.artifact import Artifact
+    from ..runtime.verify import verify as verify_artifact
+
+    built = Artifact.load(artifact)
+    with terminal.counting("verify") as progress:
+        result = verify_artifact(built, trust=trust, tolerance=tolerance, progress=progress)
+    tables.result("verify", built, result, as_json)
+    terminal.end_with_gates([] if result["passed"] else [f"{built.label} does not match its golden rollout"])
+
+
+@app.command(epilog=example("pilotfish bench dist/cheetah@host-cpu.c --control-hz 500"))
+def bench(
+    artifact: ArtifactPath,
+    control_hz: Annotated[
+        float | None, typer.Option(min=0.001, help="Rate to pace at; default: the policy's, else the target's.")
+    ] = None,
+    calls: Annotated[int, typer.Option(min=100, help="Calls of the tight loop.")] = 20_000,
+    paced_seconds: Annotated[float, typer.Option(min=0.01, help="How long to run at the control rate.")] = 3.0,
+    trust: Trust = False,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Measure latency: a tight loop, and paced at the control rate against the deadline."""
+    from ..runtime.artifact import Artifact
+    from ..runtime.bench import bench as bench_artifact
+
+    built = Artifact.load(artifact)
+    with terminal.counting("bench") as progress:
+        result = bench_artifact(
+            built, trust=trust, control_hz=control_hz, calls=calls, paced_seconds=paced_seconds, progress=progress
+        )
+    tables.result("bench", built, result, as_json)
+
+
+@app.command(epilog=example("pilotfish evaluate dist/cheetah@crazyflie.c --reference cheetah.policy --episodes 20 --gate 0.95"))
+def evaluate(
+    artifact: ArtifactPath,
+    env: Env = None,
+    episodes: Annotated[int, typer.Option(min=1, envvar="PILOTFISH_EPISODES", help="Paired episodes.")] = 10,
+    seed: Annotated[int, typer.Option(envvar="PILOTFISH_SEED", help="Seed of the first episode.")] = 10_000,
+    gate: Annotated[float | None, typer.Option(min=0, max=1, help="Share of the reference's return that must be kept.")] = None,
+    reference: Annotated[Path | None, typer.Option(help="Policy bundle to compare with; default: the artifact's own.")] = None,
+    fas: Annotated[
+        bool, typer.Option("--fas", help="Also the frequency-averaged score: decisions 1, 2, 4 … 30 steps apart.")
+    ] = False,
+    observation_delay: Annotated[
+        int | None, typer.Option(min=0, help="Steps by which observations are late; default: as in training.")
+    ] = None,
+    latency: Annotated[
+        str | None, typer.Option(help="How late actions are: microseconds, or a bench result (path); default: as in training.")
+    ] = None,
+    video: Annotated[bool, typer.Option("--video", help="Film the episode with the median return, for the report.")] = False,
+    trust: Trust = False,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Closed-loop return of the artifact itself, on the same seeds as its reference."""
+    from ..policy import Policy, trust_env
+    from ..runtime.artifact import Artifact
+    from ..runtime.evaluate import evaluate as evaluate_artifact
+    from ..runtime.film import film_or_say
+
+    trust_env(env)
+    built = Artifact.load(artifact)
+    against = Policy.load(reference) if reference else None
+    with terminal.counting("evaluate") as progress:
+        result = evaluate_artifact(
+            built,
+            env=env,
+            episodes=episodes,
+            seed=seed,
+            gate=gate,
+            reference=against,
+            trust=trust,
+            fas=fas,
+            observation_delay=observation_delay,
+            latency=terminal.number_or_text(latency),
+            progress=progress,
+        )
+    if video:
+        delays: dict[str, Any] = {"observation_delay": observation_delay, "latency": terminal.number_or_text(latency)}
+        film_or_say(built, terminal.note, env=env, trust=trust, **delays)
+    tables.result("evaluate", built, result, as_json)
+    terminal.end_with_gates([] if result["passed"] else [f"{built.label} keeps less of the return than the gate {gate} asks for"])
+
+
+@app.command(epilog=example("pilotfish report dist/cheetah@host-cpu.c dist/cheetah@crazyflie.c -o report.html"))
+def report(
+    artifacts: Annotated[list[Path], typer.Argument(metavar="ARTIFACT...", help="Artifact folders.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The HTML page; a JSON of the same name lies beside it.")] = Path(
+        "report.html"
+    ),
+    title: Annotated[str | None, typer.Option(help="Title of the page.")] = None,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """One page that people look at, one JSON that machines read."""
+    from ..runtime.artifact import Artifact
+    from ..runtime.report import write_report
+
+    summary = write_report([Artifact.load(path) for path in artifacts], output, title=title)
+    if as_json:
+        terminal.data(summary)
+    else:
+        terminal.say(f"[green]✓[/green] {output} and {output.with_suffix('.json')}")

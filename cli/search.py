@@ -1,0 +1,60 @@
+"""``pilotfish search``: many policies, the best under a budget."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .. import tables, terminal
+from .app import app, example
+from .options import Env, Json, Output, PolicyPath, Seed, Verbose
+
+
+@app.command(epilog=example("pilotfish search cheetah.policy -t crazyflie --min-return 0.97 --budget 15m -o cheetah-search"))
+def search(
+    policy: PolicyPath,
+    target: Annotated[str, typer.Option("-t", "--target", help="The target's name or the path of its profile.")],
+    budget: Annotated[str, typer.Option(help='Time in which candidates are begun, or how many: 15m, 2h, "200 trials".')] = "15m",
+    min_return: Annotated[float, typer.Option(min=0, max=1, help="Share of the policy's return that must stay.")] = 0.95,
+    control_hz: Annotated[
+        float | None, typer.Option(help="Decisions per second to keep; default: the policy's, else the target's.")
+    ] = None,
+    flash: Annotated[int | None, typer.Option(min=1, help="Bytes of flash to fit; default: the target's.")] = None,
+    ram: Annotated[int | None, typer.Option(min=1, help="Bytes of RAM to fit; default: the target's.")] = None,
+    space: Annotated[
+        Path | None, typer.Option(help="A TOML file: depth, widths, activations, sparsity, rank, bits, reads, backends.")
+    ] = None,
+    sampler: Annotated[str, typer.Option(help="Of Optuna: tpe, nsga2, nsga3 or random.")] = "tpe",
+    steps: Annotated[int, typer.Option(min=100, help="Environment steps that teach a candidate; as many heal it.")] = 30_000,
+    episodes: Annotated[int, typer.Option(min=2, help="Episodes behind each return that decides, and behind each proof.")] = 20,
+    engine: Annotated[str, typer.Option(help="local: processes here. ray: tasks of a Ray cluster (RAY_ADDRESS).")] = "local",
+    jobs: Annotated[int, typer.Option(min=0, help="Candidates at once; 0: one per core.")] = 0,
+    env: Env = None,
+    output: Output = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Search policies that act like this one and cost less on a target: a Pareto set, every point built and proven there.
+
+    Half of the time goes to random candidates, which are shown beside the search. The same command again goes on.
+    """
+    from ..compress.search import Effort, budget_of, load_space
+    from ..compress.search import search as search_policies
+    from ..policy import Policy, trust_env
+    from ..targets import load_target
+
+    trust_env(env)
+    original = Policy.load(policy)
+    place = load_target(target)
+    folder = output or Path("dist") / f"{original.name}@{place.name}-search"
+    found = search_policies(
+        original, place, folder, env=env, budget=budget_of(budget), space=load_space(space) if space else None,
+        min_return=min_return, control_hz=control_hz, flash_bytes=flash, ram_bytes=ram, sampler=sampler, engine=engine,
+        jobs=jobs, seed=seed,
+        effort=Effort(steps=steps, episodes=episodes), prove_episodes=episodes, say=terminal.note,
+        told=terminal.note if terminal.interactive() else lambda _: None,
+    )  # fmt: skip
+    tables.searched(found, folder, as_json)
