@@ -16,6 +16,7 @@ from pydantic.dataclasses import dataclass
 
 from ..errors import BadInput
 from .onnxruntime import OnnxRuntime
+from .reach import Link, parse_link
 from .tensorrt import TensorRT
 from .tvm import Tvm
 
@@ -64,14 +65,6 @@ class Control:
     """Decisions per second; a job or a flag may override it."""
     jitter_budget_us: float | None = Field(default=None, gt=0)
     """Tolerated deviation of the period, in microseconds."""
-
-
-@dataclass(frozen=True, config=STRICT)
-class Link:
-    """How the device is reached."""
-
-    kind: Literal["local", "virtual"]
-    """local: this process. virtual: the real binary, executed instruction by instruction by an emulator."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -248,6 +241,11 @@ def with_accuracy(target: Target, accuracy: str | None) -> Target:
     if chosen is None:
         raise BadInput("--accuracy", expected="exact or fast", found=repr(accuracy), repair=near(accuracy, ["exact", "fast"]))
     return dataclasses.replace(target, compile=dataclasses.replace(target.compile, accuracy=chosen))
+
+
+def with_link(target: Target, url: str | None) -> Target:
+    """The target, reached as ``url`` says (see :func:`pilotfish.targets.reach.parse_link`); None: as the profile says."""
+    return target if url is None else dataclasses.replace(target, link=parse_link(url))
 
 
 def with_tune_trials(target: Target, trials: int | None) -> Target:
