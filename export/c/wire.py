@@ -1,0 +1,16 @@
+"""wire.h and wire.c: the device's side of the wire protocol, for whoever writes the six functions of a board."""
+
+from __future__ import annotations
+
+from string import Template
+
+from ...policy.bundle import Policy
+from .functions import template
+from .header import header_of
+
+
+def wire_files(policy: Policy) -> dict[str, str]:
+    """File name -> text of the protocol's two files for ``policy``; they belong beside its policy.h (docs/wire.md)."""
+    digest = bytes.fromhex(policy.digest)
+    values = {"provenance": header_of(policy).provenance, "digest": ", ".join(f"0x{byte:02x}" for byte in digest)}
+    return {"wire.h": Template(template("wire.h.in")).substitute(values), "wire.c": template("wire.c")}

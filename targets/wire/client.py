@@ -1,0 +1,205 @@
+"""The client: one request and one reply at a time, asked again until it is answered or given up.
+
+A request that is asked again bears the same sequence number and the same bytes: the device answers it from memory, so that
+a decision is never taken twice and a recurrent state never advances twice. Sequence numbers start at random, so that a
+reply to somebody who was on the line before is not taken for ours.
+"""
+
+from __future__ import annotations
+
+import secrets
+import struct
+import time
+from typing import Protocol
+
+import numpy as np
+
+from ...errors import BadInput, PilotfishError, Unreachable
+from .frames import MAX_PAYLOAD_BYTES, VERSION, Decoder, encode
+from .messages import (
+    REPLY,
+    WRAP,
+    Decision,
+    Identity,
+    Kind,
+    Refusal,
+    Stats,
+    floats,
+    pack_period,
+    unpack_decision,
+    unpack_floats,
+)
+
+
+class Channel(Protocol):
+    """Bytes to and from a device: a serial line, a process, a socket."""
+
+    def read(self, max_bytes: int, timeout_s: float) -> bytes:
+        """What has arrived, up to ``max_bytes``; waits up to ``timeout_s`` for the first byte, then returns b"".
+
+        Raises Unreachable where the other end is gone.
+        """
+
+    def write(self, data: bytes) -> None:
+        """Send all of it; Unreachable where the other end is gone."""
+
+    def close(self) -> None:
+        """Give the line up."""
+
+
+class Refused(PilotfishError):
+    """The device understood the request and did not carry it out."""
+
+    exit_code = 3
+
+    def __init__(self, code: int, why: str) -> None:
+        self.code = code
+        name = {refusal.value: f", {refusal.name}" for refusal in Refusal}.get(code, "")
+        super().__init__(f"the device refused: {why or 'it does not say why'} (code {code}{name})")
+
+
+class Client:
+    """The host's side of the protocol over a channel; use it from one thread."""
+
+    def __init__(self, channel: Channel, *, timeout_s: float = 1.0, attempts: int = 8) -> None:
+        """A reply is waited for ``timeout_s`` (a line of 115,200 baud carries 11 bytes in a millisecond), ``attempts`` times."""
+        if not (timeout_s > 0 and attempts >= 1):
+            raise BadInput("client", expected="a timeout above 0 and at least one attempt", found=f"{timeout_s} s, {attempts}")
+        self.channel, self.timeout_s, self.attempts = channel, timeout_s, attempts
+        self.retries = 0
+        """Times that a request was sent again because no sound reply came in time."""
+        self._decoder = Decoder(MAX_PAYLOAD_BYTES)
+        self._sequence = secrets.randbelow(WRAP)
+        self._identity: Identity | None = None
+
+    @property
+    def damaged(self) -> int:
+        """Frames that arrived damaged."""
+        return self._decoder.damaged
+
+    def request(self, kind: int, payload: bytes = b"", *, seconds: float = 0.0) -> bytes:
+        """The payload of the reply to one request, which may take the device ``seconds`` of work.
+
+        Raises Refused with the device's reason, Unreachable where no sound reply came.
+        """
+        self._sequence = (self._sequence + 1) % WRAP
+        frame = encode(kind, self._sequence, payload)
+        for attempt in range(self.attempts):
+            self.retries += attempt > 0
+            self.channel.write(frame)
+            reply = self._reply(kind, time.monotonic() + self.timeout_s + seconds)
+            if reply is not None:
+                return reply
+        foreign = self._decoder.foreign_version
+        if foreign is not None:
+            raise Unreachable(f"the device speaks version {foreign} of the wire protocol, this is version {VERSION}")
+        raise Unreachable(
+            f"the device did not answer {self.attempts} times within {self.timeout_s + seconds:g} s "
+            f"({self.damaged:,} damaged frames arrived)"
+        )
+
+    def _reply(self, kind: int, until: float) -> bytes | None:
+        """The reply to the present sequence number, or None at ``until``. Late replies to earlier ones are dropped."""
+        while (left := until - time.monotonic()) > 0:
+            found = None
+            for frame in self._decoder.feed(self.channel.read(65536, left)):
+                if frame.sequence == self._sequence and frame.kind in (kind | REPLY, Kind.ERROR | REPLY):
+                    found = frame
+            if found is None:
+                continue
+            if found.kind != kind | REPLY:
+                if len(found.payload) < 4:
+                    raise Refused(0, "")
+                text = found.payload[4:].decode("utf-8", "replace")
+                raise Refused(int.from_bytes(found.payload[:4], "little"), text)
+            return found.payload
+        return None
+
+    @property
+    def identity(self) -> Identity:
+        """What the device says of itself (asked once)."""
+        if self._identity is None:
+            self._identity = Identity.unpack(self.request(Kind.IDENTIFY))
+        return self._identity
+
+    def reset(self) -> None:
+        """Start an episode."""
+        self.request(Kind.RESET)
+
+    def step(self, obs: np.ndarray) -> Decision:
+        """One decision on ``obs`` float32 [obs]; the device's state advances once, however often it is asked."""
+        return unpack_decision(self.request(Kind.STEP, self._observation(obs)), self.identity)
+
+    def _observation(self, obs: np.ndarray) -> bytes:
+        values, size = np.asarray(obs, np.float32), self.identity.obs
+        if values.shape != (size,):
+            raise BadInput("observation", expected=f"shape ({size},), as the device says", found=f"shape {values.shape}")
+        return floats(values)
+
+    @property
+    def state(self) -> np.ndarray:
+        """The recurrent state, float32 [state]; may be set."""
+        return unpack_floats(self.request(Kind.GET_STATE), self.identity.state, "GET_STATE's reply")
+
+    @state.setter
+    def state(self, flat: np.ndarray) -> None:
+        self.request(Kind.SET_STATE, floats(np.asarray(flat, np.float32).reshape(-1)))
+
+    def hold(self, observations: np.ndarray) -> int:
+        """Give the device ``observations`` float32 [N, obs] for TIGHT and PACED; returns how many of the first it holds."""
+        count = min(len(observations), self.identity.rows)
+        for index in range(count):
+            self.request(Kind.ROW, struct.pack("<I", index) + self._observation(observations[index]))
+        return count
+
+    def tight(self, calls: int, *, seconds_each: float = 0.0) -> np.ndarray:
+        """Ticks of each of ``calls`` decisions made back to back on the held observations, int64 [calls].
+
+        Each may take ``seconds_each``. More than the device's memory holds are made in several runs. Every run
+        starts an episode, and leaves the state as a reset does.
+        """
+        most, parts = self.identity.samples, []
+        for first in range(0, calls, most):
+            count = min(most, calls - first)
+            self.request(Kind.TIGHT, struct.pack("<I", count), seconds=count * seconds_each)
+            parts.append(self._samples(count))
+        return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+
+    def paced(self, hz: float, periods: int) -> tuple[np.ndarray, np.ndarray]:
+        """(start, duration) in ticks of each of ``periods`` periods at ``hz``, int64 [periods] each.
+
+        start: from the release to the start of the decision; -1: the period had passed entirely, and was skipped.
+        duration: of the decision alone; -1 where it was skipped. At most ``identity.samples`` / 2 periods.
+        """
+        fraction, whole = pack_period(hz, self.identity.clock_hz)
+        # A decision that is far slower than its period lengthens the run: twice its length, and what one attempt has.
+        seconds = 2 * periods / hz
+        self.request(Kind.PACED, struct.pack("<III", periods, fraction, whole), seconds=seconds)
+        pairs = self._samples(2 * periods).reshape(periods, 2)
+        skipped = pairs[:, 0] == WRAP - 1
+        return np.where(skipped, -1, pairs[:, 0]), np.where(skipped, -1, pairs[:, 1])
+
+    def _samples(self, count: int) -> np.ndarray:
+        each, parts = self.identity.max_payload_bytes // 4, []
+        for first in range(0, count, each):
+            some = min(each, count - first)
+            payload = self.request(Kind.SAMPLES, struct.pack("<II", first, some))
+            if len(payload) != 4 * some:
+                raise BadInput("SAMPLES' reply", expected=f"{4 * some} bytes", found=f"{len(payload)}")
+            parts.append(np.frombuffer(payload, "<u4").astype(np.int64))
+        return np.concatenate(parts)
+
+    def stats(self) -> Stats:
+        """What the device has counted since it started."""
+        return Stats.unpack(self.request(Kind.STATS))
+
+    def stop(self) -> None:
+        """Ask the device's program to end; a device that is gone already is no error."""
+        try:
+            self.request(Kind.STOP)
+        except Unreachable:
+            return
+
+    def close(self) -> None:
+        """Give the line up; the device keeps running unless it was told to stop."""
+        self.channel.close()
