@@ -193,6 +193,11 @@ class Client:
         """What the device has counted since it started."""
         return Stats.unpack(self.request(Kind.STATS))
 
+    def renew(self, channel: Channel) -> None:
+        """Go on over another channel, in place of one that was lost; whoever answers there is asked again who it is."""
+        self.channel.close()
+        self.channel, self._decoder, self._identity = channel, Decoder(MAX_PAYLOAD_BYTES), None
+
     def stop(self) -> None:
         """Ask the device's program to end; a device that is gone already is no error."""
         try:
