@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
+import dataclasses
 import math
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
@@ -18,22 +16,22 @@ from ..targets.onnxruntime import PROVIDERS
 from .artifact import Artifact
 from .board_bench import BOARD_OBSERVATIONS, board_bench
 from .c_session import CSession
+from .device_facts import device_facts, moment, since
 from .onnxruntime_session import OnnxRuntimeSession
 from .open import open_session
-from .pace import SPIN_NS, Paced, pace
+from .pace import pace
+from .paced_figures import paced_fields, paced_figures
 from .percentiles import histogram, percentile_figures
 from .rate import control_rate
+from .realtime import conditions
 from .results import Progress, device_of, is_virtual, result
 from .session import Session
+from .stationary import warm_up
 from .tensorrt_session import TensorRTSession
+from .tight import first_call_us, quiet, time_calls, time_inside, timer_overhead_ns
 from .verify import checked_golden
 from .virtual_session import VirtualSession
 
-WARM_UP_CALLS = 300
-CHUNK = 1_000
-"""Calls between two looks at the clock, the progress bar and Ctrl-C."""
-MAX_TIGHT_SECONDS = 10.0
-"""A slow policy gets fewer calls; every figure says how many."""
 GPU_SAMPLES = 5_000
 MAX_CALLS = 10_000_000
 MAX_PERIODS = 10_000_000
@@ -47,14 +45,18 @@ def bench(
     calls: int = 20_000,
     paced_seconds: float = 3.0,
     seed: int = 0,
+    realtime: bool = False,
+    pin: int | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Measure and store latency and sizes.
 
     A real machine: ``calls`` calls back to back, then ``paced_seconds`` at ``control_hz`` actions per second (default: the
     policy's, else the target's; a decision of k actions is due k times less often), each timed by itself on observations of
-    the golden rollout in recorded order from a place that ``seed`` picks. ``deadline_met``: no period was missed, and the jitter
-    stayed within the target's budget if it has one.
+    the golden rollout in recorded order from a place that ``seed`` picks, after a warm-up of its own
+    (:mod:`pilotfish.runtime.stationary`). ``deadline_met``: no period was missed, and the jitter stayed within the target's
+    budget if it has one. ``realtime``, ``pin``: see :func:`pilotfish.runtime.realtime.conditions`; what was granted is stored.
+    ``device_facts`` are taken before, ``warnings`` say why they make a figure doubtful.
     A virtual board: instructions, cycles and memory from its profile, see :mod:`pilotfish.runtime.board_bench`.
     An interrupt leaves the earlier result as it was.
     """
@@ -74,7 +76,12 @@ def bench(
             figures, verdict = board_bench(artifact, session.board, observations[spread], rate.period_us)
             fields |= verdict
         else:
-            figures = _host(artifact, session, observations, hz, calls, paced_seconds, fields, progress)
+            facts = device_facts()
+            with conditions(realtime=realtime, pin=pin) as granted:
+                figures = _host(artifact, session, observations, hz, calls, paced_seconds, fields, progress)
+            fields["conditions"] = [each.data() for each in granted]
+            fields["device_facts"], after = facts, moment()
+            fields["device_facts_after"], fields["warnings"] = after, facts["warnings"] + since(facts, after)
     figures["artifact_bytes"] = Figure(
         float(artifact.entry.stat().st_size),
         "bytes",
@@ -106,11 +113,12 @@ def _host(
         return (lambda done, _: progress(base + done, total)) if progress else None
 
     session.reset()
-    first_us = _first_call_us(act, rows)
-    with _quiet():
-        overhead_ns = _timer_overhead_ns()
-        call_us = _time_calls(session, rows, calls, report(0))
-        inside_us = _time_inside(native, observations, calls, report(calls)) if native else None
+    first_us = first_call_us(act, rows[0])
+    with quiet():
+        fields["warm_up"] = dataclasses.asdict(warm_up(lambda k: act(rows[k % len(rows)])))
+        overhead_ns = timer_overhead_ns()
+        call_us = time_calls(session, rows, calls, report(0))
+        inside_us = time_inside(native, observations, calls, report(calls)) if native else None
         session.reset()
         paced = pace(lambda k: act(rows[k % len(rows)]), hz, periods, progress=report(total - periods)) if periods else None
     path = f" through {native.call_path.partition(':')[0]}" if native else ""
@@ -136,118 +144,9 @@ def _host(
         fields["histograms"]["call"] = histogram(call_us)
     fields["deadline_met"] = None
     if paced is not None:
-        figures |= _paced_figures(artifact, paced, device)
-        fields["histograms"]["paced"] = histogram(paced.response_ns / 1e3)
         budget = artifact.manifest.target.control.jitter_budget_us
+        figures |= paced_figures(paced, device, budget)
+        fields |= paced_fields(paced)
+        fields["histograms"]["paced"] = histogram(paced.response_ns / 1e3)
         fields["deadline_met"] = paced.misses == 0 and (budget is None or paced.jitter_ns <= budget * 1e3)
     return figures
-
-
-def _paced_figures(artifact: Artifact, paced: Paced, device: str) -> dict[str, Figure]:
-    n = len(paced.response_ns)
-    note = f"from the release of the period to the action; slept to {SPIN_NS // 1000} us before the release, then spun; gc off"
-    figures = percentile_figures("paced", paced.response_ns / 1e3, source="measured", device=device, note=note)
-    ran = paced.call_ns[paced.call_ns >= 0] / 1e3
-    figures["paced_call_p50_us"] = percentile_figures(
-        "paced_call", ran, source="measured", device=device, note="the call alone, with the caches that a pause leaves behind"
-    )["paced_call_p50_us"]
-    figures["paced_misses"] = Figure(
-        float(paced.misses),
-        "periods",
-        "measured",
-        samples=n,
-        device=device,
-        note=f"in {paced.late} of them the call itself was short enough, but began too late" if paced.misses else "",
-    )
-    figures["paced_longest_miss_run"] = Figure(float(paced.longest_miss_run), "periods", "measured", samples=n, device=device)
-    budget = artifact.manifest.target.control.jitter_budget_us
-    figures["paced_jitter_us"] = Figure(
-        paced.jitter_ns / 1e3,
-        "us",
-        "measured",
-        samples=n,
-        device=device,
-        note="largest deviation of the interval between two calls"
-        + (f"; the target's budget is {budget:g} us" if budget else ""),
-    )
-    return figures
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """No garbage collection inside: a control loop switches it off too, or pays for it in its tail."""
-    enabled = gc.isenabled()
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
-def _timer_overhead_ns() -> float:
-    """What two neighboring clock reads measure when nothing lies between them: the median of 2,000."""
-    now = time.perf_counter_ns
-    empty = []
-    for _ in range(2_000):
-        begin = now()
-        empty.append(now() - begin)
-    return float(np.median(empty))
-
-
-def _first_call_us(act: Callable[[np.ndarray], np.ndarray], rows: list[np.ndarray]) -> float:
-    """The cold first call in microseconds; then the warm-up."""
-    now = time.perf_counter_ns
-    begin = now()
-    act(rows[0])
-    first = (now() - begin) / 1e3
-    stop = now() + int(0.5e9)
-    for k in range(WARM_UP_CALLS):
-        act(rows[k % len(rows)])
-        if now() > stop:
-            break
-    return first
-
-
-def _time_calls(session: Session, rows: list[np.ndarray], calls: int, progress: Progress | None) -> np.ndarray:
-    """Microseconds of each call, float64 [<= calls]; stops early after MAX_TIGHT_SECONDS."""
-    session.reset()
-    now, act, count = time.perf_counter_ns, session.act, len(rows)
-    elapsed: list[int] = []
-    stop = now() + int(MAX_TIGHT_SECONDS * 1e9)
-    while len(elapsed) < calls:
-        done = len(elapsed)
-        for k in range(done, min(done + CHUNK, calls)):
-            obs = rows[k % count]
-            begin = now()
-            act(obs)
-            end = now()
-            elapsed.append(end - begin)
-            if end > stop:
-                break
-        if progress:
-            progress(len(elapsed), calls)
-        if now() > stop:
-            break
-    return np.asarray(elapsed, np.float64) / 1e3
-
-
-def _time_inside(session: CSession, observations: np.ndarray, calls: int, progress: Progress | None) -> np.ndarray | None:
-    """The same by the library's own loop; None where it has none."""
-    parts: list[np.ndarray] = []
-    done, stop = 0, time.perf_counter() + MAX_TIGHT_SECONDS
-    chunk = 16  # grows to CHUNK: the library cannot be interrupted, and the first chunks say how slow it is
-    while done < calls and time.perf_counter() < stop:
-        size = min(chunk, calls - done)
-        # Each chunk goes on where the last one ended, so that all observations take part.
-        part = session.time_native(np.roll(observations, -(done % len(observations)), axis=0), size)
-        if part is None:
-            return None
-        parts.append(part)
-        done += size
-        if part.sum() < 0.05e9:
-            chunk = min(CHUNK, chunk * 4)
-        if progress:
-            progress(done, calls)
-    return np.concatenate(parts).astype(np.float64) / 1e3

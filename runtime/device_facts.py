@@ -60,7 +60,7 @@ def device_facts(root: Path = Path("/"), run: Run = run_command) -> dict[str, An
         "power": _power(tree, run),
         "kernel": _kernel(tree),
         "machine": _machine(tree),
-        "libraries": _libraries(tree, run),
+        "libraries": _libraries(tree),
         "date": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()),
     }
     found = _without_gaps(facts)
@@ -312,7 +312,7 @@ def _virtual(tree: _Tree) -> str | None:
     return "hypervisor" if flags and "hypervisor" in flags[1].split() else None
 
 
-def _libraries(tree: _Tree, run: Run) -> dict[str, Any]:
+def _libraries(tree: _Tree) -> dict[str, Any]:
     name = re.search(r'^PRETTY_NAME="?([^"\n]+)', tree.text("/etc/os-release") or "", re.MULTILINE)
     found: dict[str, Any] = {"system": name[1] if name else None}
     if tree.root == Path("/"):
@@ -324,8 +324,8 @@ def _libraries(tree: _Tree, run: Run) -> dict[str, Any]:
                 found[package] = metadata.version(package)
             except metadata.PackageNotFoundError:
                 continue
-    driver = (run(["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]) or "").splitlines()
-    return found | {"nvidia_driver": driver[0].strip() if driver else None}
+    driver = re.search(r"Kernel Module.*?(\d+\.\d+(?:\.\d+)?)", tree.text("/proc/driver/nvidia/version") or "")
+    return found | {"nvidia_driver": driver[1] if driver else None}
 
 
 def numbers(text: str) -> list[int]:

@@ -58,8 +58,18 @@ class Paced:
     @property
     def longest_miss_run(self) -> int:
         """Most periods in a row without their action: how long the robot flies blind."""
+        return int(self._runs.max(initial=0))
+
+    @property
+    def miss_runs(self) -> dict[int, int]:
+        """Length -> how many runs of misses, periods in a row without their action, were that long; ascending."""
+        lengths, times = np.unique(self._runs, return_counts=True)
+        return {int(length): int(count) for length, count in zip(lengths, times, strict=True)}
+
+    @property
+    def _runs(self) -> np.ndarray:
         edges = np.flatnonzero(np.diff(np.concatenate([[0], self.missed.astype(np.int8), [0]])))
-        return int((edges[1::2] - edges[::2]).max(initial=0))
+        return edges[1::2] - edges[::2]
 
     @property
     def skipped(self) -> int:
@@ -72,10 +82,16 @@ class Paced:
         return int((self.missed & (self.call_ns <= self.period_ns)).sum())
 
     @property
-    def jitter_ns(self) -> int:
-        """Largest deviation of the interval between the starts of neighboring calls from the period."""
+    def deviation_ns(self) -> np.ndarray:
+        """int64 [<= n - 1]: by how much the interval between the starts of neighboring calls was longer or shorter than the
+        period; none where either was skipped."""
         both = (self.start_ns[1:] >= 0) & (self.start_ns[:-1] >= 0)
-        return int(np.abs(np.diff(self.start_ns))[both].max(initial=0))
+        return np.abs(np.diff(self.start_ns))[both]
+
+    @property
+    def jitter_ns(self) -> int:
+        """The largest of the deviations."""
+        return int(self.deviation_ns.max(initial=0))
 
 
 def pace(

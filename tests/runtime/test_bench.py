@@ -2,13 +2,14 @@
 
 import gc
 import math
+import os
 
 import numpy as np
 import pytest
 
 from pilotfish.errors import BadInput
 from pilotfish.figure import Figure
-from pilotfish.runtime import bench as bench_module
+from pilotfish.runtime import tight
 from pilotfish.runtime.bench import bench
 
 QUICK = {"calls": 1000, "paced_seconds": 0.1}
@@ -25,6 +26,17 @@ def test_a_real_machine(build, policy_of, backend: str) -> None:
     assert figures["tight_p999_us"].value is None and "4,603" in figures["tight_p999_us"].note
     assert figures["tight_p50_us"].samples == 1000
     assert figures["paced_p50_us"].samples == 50 and figures["paced_p99_us"].value is None
+    assert (
+        figures["paced_jitter_p50_us"].value
+        <= figures["paced_jitter_us"].value
+        == max(figures["paced_jitter_us"].value, figures["paced_jitter_p50_us"].high)
+    )
+    assert figures["paced_jitter_p99_us"].value is None  # 49 intervals
+    assert sum(data["jitter_histogram"]["counts"]) == figures["paced_jitter_us"].samples
+    assert sum(int(length) * runs for length, runs in data["miss_runs"].items()) == figures["paced_misses"].value
+    assert data["warm_up"]["calls"] >= 1 and data["paced_steady"]["steady"] in (True, False)
+    assert data["conditions"] == [] and data["device_facts"]["cpu"]["cores"] >= 1
+    assert data["warnings"][: len(data["device_facts"]["warnings"])] == data["device_facts"]["warnings"]
     assert 0 <= figures["paced_longest_miss_run"].value <= figures["paced_misses"].value <= 50
     assert data["deadline_met"] is (figures["paced_misses"].value == 0)
     assert (data["control_hz"], data["deadline_us"]) == (500, 2000)
@@ -36,6 +48,13 @@ def test_a_real_machine(build, policy_of, backend: str) -> None:
         assert figures["tight_p50_us"].value == figures["call_p50_us"].value and "clock" in figures["tight_p50_us"].note
     assert seen[-1][0] == seen[-1][1] and gc.isenabled()
     assert artifact.result("bench")["figures"] == data["figures"]
+
+
+def test_what_the_operating_system_granted_is_stored(build, policy_of) -> None:
+    core = max(os.sched_getaffinity(0))
+    data = bench(build(policy_of(), "c"), **QUICK, realtime=True, pin=core)
+    assert [each["name"] for each in data["conditions"]] == ["pinning", "mlockall", "SCHED_FIFO"]
+    assert data["conditions"][0]["granted"] and all(each["granted"] or each["note"] for each in data["conditions"])
 
 
 def test_control_rate_comes_from_the_flag_then_the_policy_then_the_target(build, policy_of) -> None:
@@ -61,7 +80,7 @@ def test_unpaced_is_not_judged(build, policy_of) -> None:
 
 
 def test_a_slow_policy_gets_fewer_calls_and_says_so(build, policy_of, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench_module, "MAX_TIGHT_SECONDS", 0.002)
+    monkeypatch.setattr(tight, "MAX_TIGHT_SECONDS", 0.002)
     data = bench(build(policy_of()), calls=1_000_000, paced_seconds=0)
     assert 1 <= data["figures"]["tight_p50_us"]["samples"] < 100_000
 

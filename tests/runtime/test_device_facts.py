@@ -170,10 +170,12 @@ def test_an_x86_laptop_in_a_virtual_machine_on_its_battery(plant) -> None:
         "sys/class/power_supply/hidpp_battery_0/scope": "Device\n",
         "sys/class/power_supply/hidpp_battery_0/status": "Charging\n",
         "sys/devices/system/clocksource/clocksource0/current_clocksource": "hpet\n",
+        "proc/driver/nvidia/version": "NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.54.03  Tue Jun  6 22:20:39 UTC 2023\n",
     }
     facts = device_facts(*plant(files))
     assert facts["cpu"] == {"model": "Intel(R) Core(TM) i5-8250U", "cores": 1}
     assert facts["thermal"] == {"zones_c": {"coretemp": 61.0}, "hottest_c": 61.0, "throttling": {"events": 12}}
+    assert facts["libraries"] == {"nvidia_driver": "535.54.03"}
     words = " | ".join(facts["warnings"])
     for part in ("throttled 12 times", "virtual machine (QEMU)", "battery", "hpet"):
         assert part in words
