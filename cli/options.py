@@ -25,5 +25,12 @@ TrustEnv = Annotated[
 ]
 Output = Annotated[Path | None, typer.Option("-o", "--output", help="Where to write.")]
 PolicyPath = Annotated[Path, typer.Argument(metavar="POLICY", help="A policy bundle, NAME.policy.")]
+LinkUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--link", metavar="URL", envvar="PILOTFISH_LINK",
+        help="How the device is reached, such as ssh://pi@raspberrypi.local or agent://HOST:7788; default: as the target says.",
+    ),
+]  # fmt: skip
 ArtifactPath = Annotated[Path, typer.Argument(metavar="ARTIFACT", help="An artifact folder, NAME@TARGET.BACKEND.")]
 TargetOption = Annotated[list[str], typer.Option("-t", "--target", help="A target's name or the path of a profile; repeatable.")]

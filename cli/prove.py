@@ -3,28 +3,40 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .. import tables, terminal
 from .app import app, example
-from .options import ArtifactPath, Env, Json, Trust, Verbose
+from .options import ArtifactPath, Env, Json, LinkUrl, Trust, Verbose
+
+if TYPE_CHECKING:
+    from ..runtime.artifact import Artifact
+
+
+def _reached(path: Path, link: str | None) -> Artifact:
+    """The artifact at ``path``, on the device that ``link`` leads to; None: as its target says."""
+    from ..runtime.artifact import Artifact
+    from ..targets.reach import parse_link
+
+    built = Artifact.load(path)
+    return built.reached_by(parse_link(link) if link else built.manifest.target.link, terminal.note)
 
 
 @app.command(epilog=example("pilotfish verify dist/cheetah@crazyflie.c"))
 def verify(
     artifact: ArtifactPath,
     tolerance: Annotated[float | None, typer.Option(min=0, help="Largest allowed deviation; default: by precision.")] = None,
+    link: LinkUrl = None,
     trust: Trust = False,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
     """Hold an artifact against its golden rollout, on the target."""
-    from ..runtime.artifact import Artifact
     from ..runtime.verify import verify as verify_artifact
 
-    built = Artifact.load(artifact)
+    built = _reached(artifact, link)
     with terminal.counting("verify") as progress:
         result = verify_artifact(built, trust=trust, tolerance=tolerance, progress=progress)
     tables.result("verify", built, result, as_json)
@@ -39,15 +51,15 @@ def bench(
     ] = None,
     calls: Annotated[int, typer.Option(min=100, help="Calls of the tight loop.")] = 20_000,
     paced_seconds: Annotated[float, typer.Option(min=0.01, help="How long to run at the control rate.")] = 3.0,
+    link: LinkUrl = None,
     trust: Trust = False,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
     """Measure latency: a tight loop, and paced at the control rate against the deadline."""
-    from ..runtime.artifact import Artifact
     from ..runtime.bench import bench as bench_artifact
 
-    built = Artifact.load(artifact)
+    built = _reached(artifact, link)
     with terminal.counting("bench") as progress:
         result = bench_artifact(
             built, trust=trust, control_hz=control_hz, calls=calls, paced_seconds=paced_seconds, progress=progress
@@ -73,18 +85,18 @@ def evaluate(
         str | None, typer.Option(help="How late actions are: microseconds, or a bench result (path); default: as in training.")
     ] = None,
     video: Annotated[bool, typer.Option("--video", help="Film the episode with the median return, for the report.")] = False,
+    link: LinkUrl = None,
     trust: Trust = False,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
     """Closed-loop return of the artifact itself, on the same seeds as its reference."""
     from ..policy import Policy, trust_env
-    from ..runtime.artifact import Artifact
     from ..runtime.evaluate import evaluate as evaluate_artifact
     from ..runtime.film import film_or_say
 
     trust_env(env)
-    built = Artifact.load(artifact)
+    built = _reached(artifact, link)
     against = Policy.load(reference) if reference else None
     with terminal.counting("evaluate") as progress:
         result = evaluate_artifact(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +19,7 @@ from ..policy.bundle import Policy
 from ..policy.contract import Contract
 from ..policy.golden import Golden
 from ..targets.profile import Backend, Precision, Target, validated
+from ..targets.reach import Link
 
 SCHEMA_VERSION = 1
 RESULTS = "results"
@@ -68,6 +70,15 @@ class Artifact:
 
     def __init__(self, path: Path, manifest: Manifest, digest: str) -> None:
         self.path, self.manifest, self.digest = path, manifest, digest
+        self.say: Callable[[str], None] = lambda _: None
+        """Told, in a line, what takes time or is tried again on the way to its device."""
+
+    def reached_by(self, link: Link, say: Callable[[str], None] | None = None) -> Artifact:
+        """The same artifact, on the device that ``link`` leads to instead of the profile's; nothing is written."""
+        target = dataclasses.replace(self.manifest.target, link=link)
+        other = type(self)(self.path, dataclasses.replace(self.manifest, target=target), self.digest)
+        other.say = say or self.say
+        return other
 
     @property
     def label(self) -> str:

@@ -24,13 +24,15 @@ from .paced_figures import paced_fields, paced_figures
 from .percentiles import histogram, percentile_figures
 from .rate import control_rate
 from .realtime import conditions
-from .results import Progress, device_of, is_virtual, result
+from .results import Progress, device_of, is_remote, is_virtual, result
 from .session import Session
 from .stationary import warm_up
 from .tensorrt_session import TensorRTSession
 from .tight import first_call_us, quiet, time_calls, time_inside, timer_overhead_ns
 from .verify import checked_golden
 from .virtual_session import VirtualSession
+from .wire_bench import wire_bench
+from .wire_session import WireSession
 
 GPU_SAMPLES = 5_000
 MAX_CALLS = 10_000_000
@@ -57,6 +59,7 @@ def bench(
     (:mod:`pilotfish.runtime.stationary`). ``deadline_met``: no period was missed, and the jitter stayed within the target's
     budget if it has one. ``realtime``, ``pin``: see :func:`pilotfish.runtime.realtime.conditions`; what was granted is stored.
     ``device_facts`` are taken before, ``warnings`` say why they make a figure doubtful.
+    A device that its link reaches: the same there where it has a Python, else :mod:`pilotfish.runtime.wire_bench`.
     A virtual board: instructions, cycles and memory from its profile, see :mod:`pilotfish.runtime.board_bench`.
     An interrupt leaves the earlier result as it was.
     """
@@ -67,6 +70,13 @@ def bench(
     if not (math.isfinite(paced_seconds) and paced_seconds >= 0 and hz * paced_seconds <= MAX_PERIODS):
         raise BadInput("paced_seconds", expected=f"0 or more, and at most {MAX_PERIODS:,} periods", found=f"{paced_seconds}")
     golden = checked_golden(artifact)
+    if is_remote(artifact):
+        from .remote import run_there
+
+        asked = {"control_hz": control_hz, "calls": calls, "paced_seconds": paced_seconds, "seed": seed, "realtime": realtime}
+        there = run_there(artifact, "bench", asked | {"pin": pin}, trust=trust, progress=progress)
+        if there is not None:
+            return there
     first = int(np.random.default_rng(seed).integers(len(golden)))
     observations = np.roll(golden.obs, -first, axis=0).astype(np.float32)
     fields: dict[str, Any] = {"control_hz": rate.hz, "deadline_us": rate.period_us, "histograms": {}}
@@ -75,6 +85,13 @@ def bench(
             spread = np.linspace(0, len(observations) - 1, min(BOARD_OBSERVATIONS, len(observations))).round().astype(int)
             figures, verdict = board_bench(artifact, session.board, observations[spread], rate.period_us)
             fields |= verdict
+        elif isinstance(session, WireSession):
+            budget = artifact.manifest.target.control.jitter_budget_us
+            device = device_of(artifact)
+            figures, told = wire_bench(
+                session, observations, hz, calls, paced_seconds, device=device, jitter_budget_us=budget, progress=progress
+            )
+            fields |= told
         else:
             facts = device_facts()
             with conditions(realtime=realtime, pin=pin) as granted:

@@ -27,7 +27,7 @@ from .artifact import Artifact
 from .frequency import STEPS, curve, frequency_figures
 from .gate import checked_gate, compare, passes
 from .open import open_session
-from .results import Progress, device_of, result, source_of
+from .results import Progress, device_of, is_remote, result, source_of
 from .session import Session
 from .statistics import SPREAD, Interval
 
@@ -130,6 +130,7 @@ def evaluate(
                 returns.append(earned)
                 lengths.append(length)
                 flown(0, done)
+            way = session.told() if is_remote(artifact) and hasattr(session, "told") else None
             if fas:
 
                 def fly(env: gymnasium.Env, seed: int) -> float:
@@ -148,6 +149,8 @@ def evaluate(
     what = (
         "decisions from the firmware in the emulator, environment simulated" if source == "emulated" else "environment simulated"
     )
+    if is_remote(artifact):
+        what = "decisions on the device, over its link, environment simulated here"
 
     def figure(interval: Interval, unit: str, origin: Source, note: str = "", device: str = device) -> Figure:
         spread = SPREAD if interval.low is not None else ""
@@ -168,6 +171,8 @@ def evaluate(
     if table is not None:
         more, extra["frequencies"] = frequency_figures(table, env_id, hz, source=source, device=device)
         figures |= more
+    if way is not None:
+        extra["link"] = way
     data = result(
         artifact,
         figures,

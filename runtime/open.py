@@ -42,6 +42,12 @@ def _virtual(artifact: Artifact, trust: bool) -> Session:  # noqa: ARG001 the em
     return VirtualSession(artifact)
 
 
+def _linked(artifact: Artifact, trust: bool) -> Session:
+    from .remote import linked_session
+
+    return linked_session(artifact, trust)
+
+
 SESSIONS: dict[tuple[str, str], Callable[[Artifact, bool], Session]] = {
     ("onnxruntime", "local"): _onnxruntime,
     ("c", "local"): _c,
@@ -49,6 +55,7 @@ SESSIONS: dict[tuple[str, str], Callable[[Artifact, bool], Session]] = {
     ("tensorrt", "local"): _tensorrt,
     ("tvm", "local"): _c,
     ("tvm", "virtual"): _virtual,
+    **{(backend, link): _linked for backend in ("onnxruntime", "c", "tensorrt", "tvm") for link in ("ssh", "agent")},
 }
 """(back-end, link) -> what opens it. A new back-end is a new file and one line here."""
 

@@ -21,6 +21,11 @@ def is_virtual(artifact: Artifact) -> bool:
     return artifact.manifest.target.link.kind == "virtual"
 
 
+def is_remote(artifact: Artifact) -> bool:
+    """True where the artifact's link leads to another computer (see :mod:`pilotfish.runtime.remote`)."""
+    return artifact.manifest.target.link.kind in ("ssh", "agent")
+
+
 def source_of(artifact: Artifact) -> Source:
     """Where numbers come from that the artifact itself computed: the real device, or its binary in an emulator."""
     return "emulated" if is_virtual(artifact) else "measured"
@@ -31,13 +36,17 @@ def device_of(artifact: Artifact) -> str:
     name = artifact.manifest.target.name
     if is_virtual(artifact):
         return f"{name} (virtual board)"
+    if is_remote(artifact):
+        from .remote import fingerprint
+
+        return str(fingerprint(artifact)["device"])
     gpu = _gpu(artifact)
     return f"{gpu['gpu']} beside {host.device_name()}" if gpu else host.device_name()
 
 
 def _gpu(artifact: Artifact) -> dict[str, str]:
     """Name, compute capability and driver of the GPU that runs a TensorRT artifact; empty for others."""
-    if artifact.manifest.backend != "tensorrt":
+    if artifact.manifest.backend != "tensorrt" or is_remote(artifact):
         return {}
     try:
         return Driver(context=False).describe()
@@ -51,6 +60,10 @@ def result(artifact: Artifact, figures: Mapping[str, Figure], **fields: Any) -> 
     if is_virtual(artifact):
         target = artifact.manifest.target
         device = {"virtual_board": target.name, "core": target.cpu.core, "clock_hz": target.cpu.clock_hz, "host": device}
+    if is_remote(artifact):
+        from .remote import fingerprint
+
+        device = fingerprint(artifact) | {"host": device}
     device |= _gpu(artifact)
     return {
         **fields,

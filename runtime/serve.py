@@ -18,6 +18,7 @@ import numpy as np
 
 from ..errors import PilotfishError
 from ..targets import host
+from ..targets.reach import LocalLink
 from ..targets.wire.frames import MAX_PAYLOAD_BYTES, Decoder, Frame, encode
 from ..targets.wire.messages import REPLY, SKIPPED, WRAP, Identity, Kind, Refusal, Stats, floats, pack_decision
 from .artifact import Artifact
@@ -206,10 +207,14 @@ def main(arguments: list[str] | None = None) -> int:
     line = os.dup(1)
     os.dup2(2, 1)  # the line carries frames and nothing else
     try:
-        artifact = Artifact.load(chosen.artifact)
+        artifact = Artifact.load(chosen.artifact).reached_by(LocalLink())  # it is here now, however it came
         session = open_session(artifact, trust=chosen.trust)
         try:
-            serve(Server(session, artifact.manifest.policy_digest, host.device_name()[:64]), lambda: os.read(0, 1 << 16), _writer(line))
+            serve(
+                Server(session, artifact.manifest.policy_digest, host.device_name()[:64]),
+                lambda: os.read(0, 1 << 16),
+                _writer(line),
+            )
         finally:
             session.close()
     except BrokenPipeError:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BadInput, PilotfishError
+from ..targets.reach import LocalLink
 from .artifact import Artifact
 
 MAX_REQUEST_BYTES = 1 << 20
@@ -66,7 +67,7 @@ def step(request: Any, folder: Path, tell: Callable[[int, int], None]) -> dict[s
     if not isinstance(request, dict) or request.get("verb") not in VERBS or not isinstance(request.get("options"), dict):
         raise BadInput("the request", expected=f"a verb ({', '.join(VERBS)}) and its options", found=repr(request)[:80])
     found = Artifact.load(folder)
-    artifact = Unstored(found.path, found.manifest, found.digest)
+    artifact = Unstored(found.path, found.manifest, found.digest).reached_by(LocalLink())
     try:
         return VERBS[request["verb"]](artifact, request["options"], tell)
     except TypeError as error:

@@ -17,7 +17,7 @@ from ..policy.golden import Golden
 from ..policy.reference import Reference
 from .artifact import Artifact
 from .open import open_session
-from .results import Progress, device_of, is_virtual, result, source_of
+from .results import Progress, device_of, is_remote, is_virtual, result, source_of
 from .session import Session, action_size, state_size
 from .tolerance import Tolerance, coarse_products, tolerance_for
 
@@ -44,6 +44,13 @@ def verify(
     golden = checked_golden(artifact)
     if max_steps is not None and max_steps < 1:
         raise BadInput("max_steps", expected="at least 1", found=f"{max_steps}")
+    if is_remote(artifact):
+        from .remote import run_there
+
+        asked = {"tolerance": tolerance, "max_steps": max_steps}
+        there = run_there(artifact, "verify", asked, trust=trust, progress=progress)
+        if there is not None:
+            return there
     recurrent = state_size(artifact.manifest.contract) > 0
     fast = artifact.manifest.backend == "c" and artifact.manifest.target.compile.accuracy == "fast"
     half = coarse_products(artifact.manifest.precision, artifact.manifest.target)

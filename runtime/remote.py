@@ -1,0 +1,150 @@
+"""An artifact on the device that its link reaches: carried there once, steps run there, or its policy flown from here.
+
+Where the device has a Python, a step (verify, bench) runs there as it would here, and its result comes back with the device's
+own fingerprint. Where it has none, or where the simulator is here (evaluate), the policy runs there behind the wire protocol.
+"""
+
+from __future__ import annotations
+
+import atexit
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..errors import Unreachable, Untrusted
+from ..policy.contract import Contract
+from ..targets.links.link import Installed, Link
+from ..targets.links.open import open_link
+from ..targets.reach import LocalLink, link_name
+from ..targets.wire.client import Client
+from .artifact import Artifact
+from .results import Progress, is_remote
+from .trust import require_trust
+from .wire_session import WireSession
+
+EXTRAS = {"onnxruntime": ("ort",)}
+"""Back-end -> extras that a Python there must have."""
+NATIVE = ("c", "tvm")
+START_S = 20.0
+"""A Python on a slow board takes seconds to start."""
+KEPT_DECISIONS = 1_000_000
+
+
+@dataclass(frozen=True)
+class Reached:
+    """A connection, and what lies at its end."""
+
+    link: Link
+    installed: Installed
+
+
+_reached: dict[tuple[str, str], Reached] = {}
+
+
+def reach(artifact: Artifact) -> Reached:
+    """Connect, and carry the artifact there; both are kept for this process, so that verify, bench and evaluate share them."""
+    settings = artifact.manifest.target.link
+    key = (repr(settings), artifact.digest)
+    if key not in _reached:
+        link = open_link(settings, EXTRAS.get(artifact.manifest.backend, ()), artifact.say)
+        try:
+            files = artifact.manifest.files | {"artifact.json": artifact.digest}
+            _reached[key] = Reached(link, link.install(artifact.path, files))
+        except BaseException:
+            link.close()
+            raise
+    return _reached[key]
+
+
+@atexit.register
+def hang_up() -> None:
+    """Close every connection; nothing keeps running on a device."""
+    while _reached:
+        _reached.popitem()[1].link.close()
+
+
+def fingerprint(artifact: Artifact) -> dict[str, Any]:
+    """The device's, as its link tells it."""
+    return dict(reach(artifact).link.device().facts)
+
+
+def run_there(
+    artifact: Artifact, verb: str, options: Mapping[str, Any], *, trust: bool, progress: Progress | None = None
+) -> dict[str, Any] | None:
+    """Run ``verb`` on the device and store its result beside the artifact here; None where that is not how it is done:
+    the link is local, or the device has no Python.
+
+    Raises Untrusted as a run here would: the user vouches for the code, wherever it runs.
+    """
+    if not is_remote(artifact):
+        return None
+    vouch(artifact, trust)
+    there = reach(artifact)
+    if there.link.device().python is None:
+        return None
+    asked = {name: value for name, value in options.items() if value is not None}
+    result = there.link.run(there.installed, verb, asked | {"trust": True}, progress)
+    if not isinstance(result.get("figures"), dict) or not isinstance(result.get("device"), dict):
+        raise Unreachable(f"{there.link.name}: what came back is no result of {verb}")
+    result["device"] |= {"link": there.link.name}
+    artifact.store_result(verb, result)
+    return result
+
+
+def vouch(artifact: Artifact, trust: bool) -> None:
+    """Untrusted unless the user vouches for the artifact's machine code, as for a run in this process."""
+    if not (artifact.manifest.native or artifact.manifest.backend in NATIVE):
+        return
+    try:
+        require_trust(artifact, trust)
+    except Untrusted as error:
+        name = link_name(artifact.manifest.target.link)
+        raise Untrusted(f"{error}. It would run on {name}, under the account there") from None
+
+
+class Flown(WireSession):
+    """A policy on the device, decisions asked from here; it remembers what each one took."""
+
+    def __init__(self, client: Client, contract: Contract, **settings: Any) -> None:
+        self.inside_us: list[float] = []
+        """By the device's clock, without the way there and back."""
+        self.round_trip_us: list[float] = []
+        """By this machine's clock, from the observation to the action."""
+        super().__init__(client, contract, **settings)
+
+    def act(self, obs: np.ndarray) -> np.ndarray:
+        begin = time.perf_counter_ns()
+        action = super().act(obs)
+        if len(self.inside_us) < KEPT_DECISIONS:
+            self.round_trip_us.append((time.perf_counter_ns() - begin) / 1e3)
+            self.inside_us.append(self.last_us)
+        return action
+
+    def told(self) -> dict[str, Any]:
+        """What a result says of the way: medians and worst cases in microseconds, and connections that were made anew."""
+        told: dict[str, Any] = {"decisions": len(self.inside_us), "recoveries": self.recoveries, "retries": self.client.retries}
+        for name, values in (("inside", self.inside_us), ("round_trip", self.round_trip_us)):
+            if values:
+                told[f"{name}_p50_us"], told[f"{name}_worst_us"] = float(np.median(values)), float(np.max(values))
+        return told
+
+
+def linked_session(artifact: Artifact, trust: bool) -> Flown:
+    """The artifact's policy on the device; a lost connection is made anew, and the episode goes on where it was."""
+    vouch(artifact, trust)
+    there = reach(artifact)
+    client = Client(there.link.channel(there.installed), timeout_s=START_S, attempts=2)
+    return Flown(
+        client,
+        artifact.manifest.contract,
+        digest=artifact.manifest.policy_digest,
+        reopen=lambda: there.link.channel(there.installed),
+    )
+
+
+def here(artifact: Artifact) -> Artifact:
+    """The artifact as the device itself sees it: not over any link."""
+    return artifact if not is_remote(artifact) else artifact.reached_by(LocalLink())
