@@ -227,7 +227,9 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> object:
 
     pytest.importorskip("onnx")
     try:
-        built = export_policy(small_policy(), load_target("host-cpu"), "c", tmp_path_factory.mktemp("dist"))
+        built = export_policy(
+            small_policy(env="Pendulum-v1", inputs=3, outputs=1), load_target("host-cpu"), "c", tmp_path_factory.mktemp("dist")
+        )
     except MissingTool as error:
         pytest.skip(str(error))
     built.listed = {**built.manifest.files, "artifact.json": built.digest}
@@ -244,7 +246,7 @@ def small_policy(name: str = "small", env: str | None = None, inputs: int = 5, o
     layers = (Linear("first", inputs, 16), Activation("tanh"), Linear("last", 16, outputs))
     shapes = {"first.weight": (16, inputs), "first.bias": (16,), "last.weight": (outputs, 16), "last.bias": (outputs,)}
     weights = {key: (generator.standard_normal(shape) / 4).astype(np.float32) for key, shape in shapes.items()}
-    action = Action("continuous", outputs, low=(-1.0,) * outputs, high=(1.0,) * outputs)
+    action = Action("continuous", outputs, low=(-2.0,) * outputs, high=(2.0,) * outputs)
     policy = Policy(name, Contract(Observation(inputs), action, provenance=Provenance(env=env)), layers, weights)
     obs = generator.standard_normal((120, inputs)).astype(np.float32)
     reference = Reference(policy)

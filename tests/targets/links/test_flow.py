@@ -12,6 +12,7 @@ from pilotfish.errors import Unreachable, Untrusted
 from pilotfish.runtime import remote
 from pilotfish.runtime.artifact import Artifact
 from pilotfish.runtime.bench import bench
+from pilotfish.runtime.evaluate import evaluate
 from pilotfish.runtime.open import open_session
 from pilotfish.runtime.trust import remember
 from pilotfish.runtime.verify import verify
@@ -44,6 +45,16 @@ def test_the_whole_flow_over_ssh_with_a_python_there(there, devices, artifact):
         assert session.last_us > 0 and session.told()["decisions"] == 20
     finally:
         session.close()
+
+
+def test_the_simulator_is_here_and_the_policy_there(there, artifact):
+    pytest.importorskip("gymnasium")
+    flown = evaluate(there(), episodes=1, seed=3)
+    assert flown["link"]["decisions"] == flown["lengths"][0] == 200 and flown["link"]["recoveries"] == 0
+    assert flown["link"]["round_trip_p50_us"] > flown["link"]["inside_p50_us"] > 0
+    here = evaluate(artifact, episodes=1, seed=3)
+    assert np.isclose(flown["returns"][0], here["returns"][0], rtol=1e-3)  # the same policy, the same seed
+    assert flown["device"]["link"].startswith("ssh://") and "link" not in here
 
 
 def test_an_episode_goes_on_when_its_connection_is_killed(there, devices, artifact):
