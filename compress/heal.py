@@ -43,6 +43,8 @@ def imitate(
     from ..train.distill import distill
 
     others = others or others_of(settings, student, context)
+    if context.school is not None and not others.teachers:
+        return context.school.teach(student, settings.trainer(seed), masks)
     return distill(
         context.teacher,
         student,

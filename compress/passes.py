@@ -12,7 +12,7 @@ import dataclasses
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 from pydantic import ConfigDict, TypeAdapter
@@ -23,6 +23,9 @@ from ..policy.contract import PassRecord
 from ..policy.reference import Reference
 from .activations import probes
 from .observes import ignored, promised
+
+if TYPE_CHECKING:
+    from ..train.school import School
 
 STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 """What every pass config is made with."""
@@ -53,6 +56,8 @@ class Context:
     """Where distillation runs: auto, cpu or cuda."""
     progress: bool = False
     """True: whatever takes long shows a progress bar."""
+    school: School | None = None
+    """Simulators and demonstrations that several recipes for one teacher share; None: every lesson makes its own."""
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,14 @@ class Collector:
         self.student_state: State | None = None
         self.fresh = np.ones(n_envs, bool)
 
+    def begin(self, seed: int) -> None:
+        """Start all copies over, as if this collector had just been made with ``seed``; the next student is another one."""
+        self.envs.begin(seed)
+        self.random = np.random.default_rng([seed, 3])
+        self.teacher_state = self.teacher.initial_state(len(self.envs))
+        self.student_state = None
+        self.fresh = np.ones(len(self.envs), bool)
+
     @torch.no_grad()
     def collect(self, student: TorchPolicy, horizon: int, teacher_share: float) -> Demonstrations:
         """``horizon`` steps of every copy; each action is the teacher's with probability ``teacher_share``."""

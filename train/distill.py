@@ -80,7 +80,7 @@ def distill(
                 stack.callback(judge.close)
                 judges.append(judge)
             result = _rounds(pupil, collectors, judges, config, bar)
-    result = result.replace(contract=_contract(teachers, student, env_id))
+    result = result.replace(contract=taught_contract(teachers, student, env_id))
     return result.replace(golden=record_golden(result, env_id, seed=config.seed))
 
 
@@ -112,7 +112,7 @@ def _rounds(
     return best
 
 
-def _contract(teachers: Sequence[Policy], student: Policy, env_id: str | None) -> Contract:
+def taught_contract(teachers: Sequence[Policy], student: Policy, env_id: str | None) -> Contract:
     """The student's contract, with the teachers among its parents."""
     teacher, provenance = teachers[0], student.contract.provenance
     notes = provenance.notes

@@ -46,7 +46,7 @@ class VectorEnv:
     def __init__(self, env_id: str | Scene, count: int, seed: int, rows: range | None = None) -> None:
         """``rows``: only these of the ``count`` copies; None: all."""
         rows = range(count) if rows is None else rows
-        count, streams = len(rows), np.random.SeedSequence(seed).spawn(count)[rows.start : rows.stop]
+        self._rows, self._whole, count = rows, count, len(rows)
         self.env_id = str(env_id)
         self.envs = [make_env(env_id, disable_env_checker=True) for _ in rows]
         space = self.envs[0].action_space
@@ -59,9 +59,14 @@ class VectorEnv:
         self._streams: list[dict[str, Any]] = [{} for _ in self.envs]
         self._returns = np.zeros(count)
         self._obs = np.zeros((count, self.observation_size), np.float32)
+        self.begin(seed)
+
+    def begin(self, seed: int) -> None:
+        """Start all copies over, as if they had just been made with ``seed``."""
+        streams = np.random.SeedSequence(seed).spawn(self._whole)[self._rows.start : self._rows.stop]
         for env, stream in zip(self.envs, streams, strict=True):
             env.reset(seed=int(stream.generate_state(1)[0]))
-        for index in range(count):
+        for index in range(len(self.envs)):
             self._begin(index)
 
     def __len__(self) -> int:

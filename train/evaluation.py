@@ -30,17 +30,18 @@ class ClosedLoop:
     def returns(self, policy: Policy, seeds: list[int] | None = None) -> np.ndarray:
         """Undiscounted return of each episode, float64 [len(seeds)]; an episode without end is cut at ``max_steps``.
 
-        ``seeds``: as many others, for this once.
+        ``seeds``: others, for this once, at most as many.
         """
         seeds = self.seeds if seeds is None else seeds
+        envs = self.envs[: len(seeds)]
         check_env(policy.contract, self.envs[0])
         network = TorchPolicy(policy).eval()
         space = self.envs[0].action_space
         start = int(getattr(space, "start", 0))
-        obs = np.stack([np.asarray(env.reset(seed=seed)[0], np.float32) for env, seed in zip(self.envs, seeds, strict=True)])
-        alive = np.arange(len(self.envs))
+        obs = np.stack([np.asarray(env.reset(seed=seed)[0], np.float32) for env, seed in zip(envs, seeds, strict=True)])
+        alive = np.arange(len(envs))
         state = network.network.initial_state(len(alive))
-        total = np.zeros(len(self.envs))
+        total = np.zeros(len(envs))
         for _ in range(self.max_steps):
             action, state = network(torch.from_numpy(obs), state)
             chosen = action.numpy()

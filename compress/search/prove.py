@@ -15,8 +15,9 @@ from ...policy import Policy
 from ...runtime.gate import compare
 from ..effects import UNHURRIED_HZ, costs_of
 from .front import front
+from .judge import kept
 from .study import ARMS, Study
-from .trial import Outcome, kept
+from .trial import Outcome
 from .worker import CANDIDATES, Plan
 
 FLIGHT_SEED = 50_000

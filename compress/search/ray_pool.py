@@ -16,10 +16,11 @@ from typing import Any
 from ...errors import require
 from ...policy import Policy
 from .genome import Genome
+from .judge import Judge
 from .pool import LOOK_EVERY_S
 from .propose import Peer, hopeless, peers
 from .study import ARMS, Study
-from .trial import Judge, Outcome, Task, attempt
+from .trial import Outcome, Task, attempt
 from .worker import Plan, keep, poorer
 
 RETRIES = 3
@@ -58,7 +59,7 @@ def _search(ray: Any, plan: Plan, jobs: int, told: Callable[[Study], None]) -> N
             while len(under_way) < min(places, jobs or places) and plan.goes_on(study):
                 arm = poorer(study)
                 trial, genome = proposers[arm].next()
-                reference = make.remote(genome, shared, plan.seed + trial.number, peers(study, arm))
+                reference = make.remote(genome, shared, plan.seed + trial.number, peers(study, arm), plan.floor)
                 under_way[reference] = (arm, trial, genome)
             if not under_way:
                 break
@@ -82,7 +83,7 @@ def _result(ray: Any, reference: Any, genome: Genome) -> tuple[Outcome, Policy |
     return outcome
 
 
-def _attempt(genome: Genome, task: Task, seed: int, seen: list[Peer]) -> tuple[Outcome, Policy | None]:
+def _attempt(genome: Genome, task: Task, seed: int, seen: list[Peer], floor: float) -> tuple[Outcome, Policy | None]:
     """In a worker of Ray."""
     from ...train.device import one_thread
 
@@ -92,4 +93,4 @@ def _attempt(genome: Genome, task: Task, seed: int, seen: list[Peer]) -> tuple[O
         if key not in _judges:
             _judges[key] = task.judged()
         mine = dataclasses.replace(task, seed=seed)
-        return attempt(genome, mine, _judges[key], functools.partial(hopeless, seen))
+        return attempt(genome, mine, _judges[key], functools.partial(hopeless, seen, floor))

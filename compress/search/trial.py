@@ -8,13 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
-from ...errors import BadInput, PilotfishError
+from ...errors import PilotfishError
 from ...policy import Policy
 from ...policy.layers import Linear
-from ...policy.scene import scene_of
-from ...runtime.gate import Comparison, compare
 from ...targets import Target
 from ..distill import Distill, student_of
 from ..effects import cost
@@ -23,11 +19,10 @@ from ..recipe import GOLDEN_SEED, GOLDEN_STEPS, parse_recipe
 from ..table import PASSES
 from .effort import Effort
 from .genome import Genome
+from .judge import NONE, Judge, kept
 from .limits import Limits
 from .space import ends_of
 
-JUDGING = 0x5EA2C4
-"""The stream of seeds of the episodes that decide; lessons have others, and the proof of the front others again."""
 LESSONS = ("distill", "heal")
 """Passes that teach: a sketch goes without them."""
 
@@ -45,35 +40,8 @@ class Task:
     device: str = "cpu"
 
     def judged(self) -> Judge:
-        """Whoever tells what a policy keeps of the teacher's return."""
-        return Judge(self)
-
-
-class Judge:
-    """Flies candidates and the teacher through the same episodes; the teacher once."""
-
-    def __init__(self, task: Task) -> None:
-        from ...train.evaluation import ClosedLoop, held_out_seeds
-
-        seeds = held_out_seeds(task.seed, task.effort.episodes, JUDGING)
-        self.loop = ClosedLoop(scene_of(task.teacher.contract, task.env), seeds)
-        self.reference = self.loop.returns(task.teacher)
-
-    def compare(self, policy: Policy) -> tuple[Comparison, np.ndarray]:
-        """(comparison, returns float64 [episodes]) of the float32 reference of ``policy``."""
-        returns = self.loop.returns(policy)
-        if not np.isfinite(returns).all():
-            raise BadInput(f"returns of {policy.name}", expected="finite ones", found=f"{returns[~np.isfinite(returns)][0]}")
-        return compare(returns, self.reference), returns
-
-    def close(self) -> None:
-        """Release the simulators."""
-        self.loop.close()
-
-
-def kept(comparison: Comparison) -> float:
-    """Share of the teacher's return, 1 where nothing is lost; of a negative return, 1 minus the share by which the cost grew."""
-    return 1 + comparison.difference.value / comparison.scale if comparison.scale else 1.0
+        """Whoever tells what a policy keeps of the teacher's return, and keeps the school that candidates go to."""
+        return Judge(self.teacher, self.env, self.effort, self.seed, self.device)
 
 
 @dataclass
@@ -89,7 +57,7 @@ class Outcome:
     """Share of the teacher's return."""
     returns: list[float] = field(default_factory=list)
     rungs: list[float] = field(default_factory=list)
-    """What was kept after each lesson of the float student."""
+    """What was kept after each lesson of the float student, and by what it had become, as far as the first few episodes tell."""
     costs: dict[str, Any] = field(default_factory=dict)
     """Figures of the artifact as JSON: of the sketch, until the candidate itself is built."""
     excess: list[float] = field(default_factory=list)
@@ -131,16 +99,20 @@ def _make(outcome: Outcome, task: Task, judge: Judge, stops: Stops) -> Policy | 
     genome = outcome.genome
     if not _affordable(outcome, sketch(genome, task), task):
         return None
-    context = Context(task.teacher, task.env, task.seed, task.device)
-    policy = task.teacher
-    for rung, lesson in enumerate((genome.distill(task.effort), [{"pass": "heal", **task.effort.study()}])):
-        policy = _through(policy, lesson, context)
-        outcome.rungs.append(kept(judge.compare(policy)[0]))
-        if outcome.cost is not None and (why := stops(rung, outcome.rungs[-1], outcome.cost)):
+    judge.school.welcome(task.seed)
+    context = Context(task.teacher, task.env, task.seed, task.device, school=judge.school)
+    policy, glanced = task.teacher, NONE
+    for lesson in (genome.distill(task.effort), [{"pass": "heal", **task.effort.study()}], None):
+        if lesson is None:
+            lesson = genome.finish(task.effort, _linear(policy), ends_of(task.teacher))
+        if lesson:
+            policy = _through(policy, lesson, context)
+            share, glanced = judge.glance(policy)
+        outcome.rungs.append(share)
+        if outcome.cost is not None and (why := stops(len(outcome.rungs) - 1, share, outcome.cost)):
             outcome.state, outcome.cause = "stopped", why
             return None
-    policy = _through(policy, genome.finish(task.effort, _linear(policy), ends_of(task.teacher)), context)
-    comparison, returns = judge.compare(policy)
+    comparison, returns = judge.compare(policy, glanced)
     outcome.kept, outcome.returns = kept(comparison), [round(float(value), 3) for value in returns]
     outcome.parameters, outcome.nonzero, outcome.weight_bytes = policy.parameters, policy.nonzero_parameters, policy.weight_bytes
     if not _affordable(outcome, policy, task):

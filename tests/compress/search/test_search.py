@@ -80,7 +80,7 @@ def test_a_sketch_has_the_layers_zeros_and_grids_of_the_candidate(teacher):
 def test_what_is_beyond_a_limit_is_refused_before_any_lesson(teacher, tmp_path, monkeypatch):
     task = _task(teacher, flash_bytes=300)
     judge = task.judged()
-    monkeypatch.setattr(judge, "compare", lambda policy: pytest.fail("it was taught"))
+    monkeypatch.setattr(judge.school, "teach", lambda *_: pytest.fail("it was taught"))
     outcome = attempt(_genome(), task, judge, never)[0]
     judge.close()
     assert outcome.state == "infeasible" and "flash_bytes" in outcome.cause and outcome.excess[0] > 0
@@ -99,12 +99,32 @@ def test_a_candidate_that_breaks_says_why_and_raises_nothing(teacher, tmp_path, 
     judge = task.judged()
     lost = attempt(_genome(), replace(task, env="NoSuchTask-v0"), judge, never)[0]
     assert lost.state == "failed" and "NoSuchTask" in lost.cause
-    monkeypatch.setattr(judge.loop, "returns", lambda policy: np.full(QUICK.episodes, np.nan))
+    monkeypatch.setattr(judge.loop, "returns", lambda policy, seeds: np.full(len(seeds), np.nan))
     numb = attempt(_genome(), task, judge, never)[0]
     assert numb.state == "failed" and "finite" in numb.cause
     strange = attempt(_genome(backend="tensorrt"), task, judge, never)[0]
     judge.close()
     assert strange.state == "infeasible" and "tensorrt" in strange.cause
+
+
+def test_what_a_candidate_becomes_does_not_hang_on_who_was_taught_before(teacher):
+    task = _task(teacher)
+    judge = task.judged()
+    alone = attempt(_genome(bits=(8, 8), reads="int8"), task, judge, never)
+    attempt(_genome(hidden=(2,)), replace(task, seed=9), judge, never)
+    again = attempt(_genome(bits=(8, 8), reads="int8"), task, judge, never)
+    judge.close()
+    assert alone[1].digest == again[1].digest
+    assert alone[0].returns == again[0].returns and alone[0].rungs == again[0].rungs and len(alone[0].rungs) == 3
+
+
+def test_a_return_is_that_of_all_episodes_whether_a_few_were_seen_before_or_not(teacher):
+    judge = replace(_task(teacher), effort=Effort(steps=600, episodes=7)).judged()
+    share, seen = judge.glance(teacher)
+    assert share == 1 and len(seen) == 5
+    whole = judge.compare(teacher)[1]
+    assert whole.tolist() == judge.compare(teacher, seen)[1].tolist() == judge.reference.tolist()
+    judge.close()
 
 
 def test_a_teacher_with_memory_is_refused_by_name(make):

@@ -113,3 +113,9 @@ def test_a_candidate_is_stopped_once_two_cheaper_ones_kept_more_after_the_same_l
     assert why(0, 0.1, 3.5) == "" and why(0, 0.65, 5.0) == "" and why(2, 0.1, 5.0) == ""
     assert stops(study, "random")(0, 0.1, 5.0) == ""
     assert set(study.arms) == set(ARMS)
+
+
+def test_a_taught_student_that_keeps_far_less_than_what_counts_goes_no_further(tmp_path):
+    why = stops(Study(tmp_path, floor=0.8), "search")
+    assert why(0, 0.1, 5.0) == "" and why(1, 0.7, 5.0) == ""
+    assert "59.0%" in why(1, 0.59, 5.0)
