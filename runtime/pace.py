@@ -102,8 +102,11 @@ def pace(
     clock: Clock | None = None,
     spin_ns: int = SPIN_NS,
     progress: Callable[[int, int], None] | None = None,
+    begun: tuple[int, int] | None = None,
 ) -> Paced:
     """Run ``call(k)`` in period k = 0 … ``periods`` - 1, released at t0 + k / ``hz`` exactly (no drift).
+
+    ``begun``: (t0 in nanoseconds of ``clock``, j) where an earlier run goes on; period k is released at t0 + (j + k) / ``hz``.
 
     A period whose end has passed before its call could start is skipped, as a control loop drops a stale
     observation; it counts as missed, and its response lasts until the next action, so that one long stall
@@ -113,11 +116,11 @@ def pace(
     period = round(1e9 / hz)
     response, start, duration = (np.full(periods, -1, np.int64) for _ in range(3))
     # The first release lies one spin ahead, so that even period 0 is waited for.
-    origin = clock.now_ns() + max(spin_ns, 1000)
+    origin, first = begun or (clock.now_ns() + max(spin_ns, 1000), 0)
     k, waiting = 0, 0
     now_ns, every = clock.now_ns, max(1, periods // 100)
     while k < periods:
-        release = origin + round(k * 1e9 / hz)
+        release = origin + round((first + k) * 1e9 / hz)
         left = release - now_ns()
         if left > spin_ns:
             clock.sleep_ns(left - spin_ns)
@@ -130,7 +133,7 @@ def pace(
         end = now_ns()
         start[k], duration[k] = begin - release, end - begin
         for earlier in range(waiting, k + 1):
-            response[earlier] = end - (origin + round(earlier * 1e9 / hz))
+            response[earlier] = end - (origin + round((first + earlier) * 1e9 / hz))
         k += 1
         waiting = k
         if progress and k % every == 0:
