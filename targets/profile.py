@@ -19,6 +19,7 @@ from .onnxruntime import OnnxRuntime
 from .reach import Link, parse_link
 from .tensorrt import TensorRT
 from .tvm import Tvm
+from .uart import Uart
 
 STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 Backend = Literal["onnxruntime", "c", "tensorrt", "tvm"]
@@ -146,6 +147,8 @@ class Target:
     """How the TensorRT back-end builds for its GPU."""
     tvm: Tvm | None = None
     """How the TVM back-end builds, where it is not for the machine at hand."""
+    uart: Uart | None = None
+    """The serial line that a firmware of its own answers on; None: none is built."""
 
 
 TARGET: TypeAdapter[Target] = TypeAdapter(Target)

@@ -18,6 +18,7 @@ from .machine import machine_for
 from .operators import OPERATORS, READ_ONLY
 from .reader import read
 from .selftest import selftest_files
+from .serial import serial_beside
 from .source import Source, generate, template
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ def build(policy: Policy, model: onnx.ModelProto, target: Target, folder: Path) 
     """Write sources and binary into ``folder``; returns the back-end's fields of the manifest.
 
     ``sizes`` in bytes: weights (constant tables), arena (scratch), state (the caller's), and for firmware flash and ram
-    (static). ``tools`` say for every dense layer which kernel it got, and how close scratch memory is to the least possible.
+    (static); a target with a [uart] table gets a serial firmware too (``serial_flash``, ``serial_ram``). ``tools`` say for
+    every dense layer which kernel it got, and how close scratch memory is to the least possible.
     Raises Unsupported for a graph or target that the back-end cannot print, BadInput if the image does not
     fit the target's memory, MissingTool without a compiler.
     """
@@ -57,6 +59,9 @@ def build(policy: Policy, model: onnx.ModelProto, target: Target, folder: Path) 
     if virtual:
         tools, measured = build_firmware(folder, target)
         sizes |= measured
+        if target.uart is not None:
+            tools["serial"], measured = serial_beside(policy, target, folder)
+            sizes |= measured
     else:
         tools = build_library(folder, target)
         sizes["library"] = (folder / "policy.so").stat().st_size

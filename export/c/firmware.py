@@ -25,6 +25,18 @@ def build_firmware(
     Returns (tools, sizes): flash is what must be programmed, ram the static .data and .bss, both in bytes.
     Raises DoesNotFit with the numbers if it does not fit; MissingTool without Zig.
     """
+    compiler, flags = compiler or zig_compiler(), firmware_flags(target)
+    link(compiler, target, flags, [*SOURCES, *more], folder)
+    flash, ram = image_sizes((folder / "firmware.elf").read_bytes(), target)
+    limit = target.memory.ram_bytes or 0
+    if ram + STACK_RESERVE_BYTES > limit:
+        detail = f"{ram:,} of static data, {STACK_RESERVE_BYTES:,} set aside for the stack"
+        raise DoesNotFit(target, "RAM", ram + STACK_RESERVE_BYTES, limit, detail)
+    return {"compiler": compiler.version, "flags": " ".join(flags)}, {"flash": flash, "ram": ram}
+
+
+def firmware_flags(target: Target) -> list[str]:
+    """How every file of a firmware is compiled; Unsupported for a target that none can be linked for."""
     triple, mcpu = target.compile.triple, target.compile.mcpu
     known = tuple(start for isa in ISAS.values() for start in isa.triples)
     if not triple.startswith(known) or not mcpu:
@@ -33,8 +45,7 @@ def build_firmware(
             expected=f'a triple that begins with {" or ".join(known)}, and an mcpu such as "cortex_m4"',
             found=f"{triple!r} and {mcpu!r}",
         )
-    compiler = compiler or zig_compiler()
-    flags = [
+    return [
         *BASE_FLAGS,
         "-target",
         triple,
@@ -45,27 +56,33 @@ def build_firmware(
         "-fdata-sections",
         "-g",  # zig strips symbols at -Os and -Oz otherwise, and a board finds the policy by its symbols; none of it is flashed
     ]
+
+
+def link(
+    compiler: Compiler,
+    target: Target,
+    flags: list[str],
+    sources: list[str],
+    folder: Path,
+    *,
+    script: str = "link.ld",
+    output: str = "firmware.elf",
+) -> None:
+    """Compile ``sources`` in ``folder``, link them by ``script`` to ``output``. Raises DoesNotFit if flash or RAM overflows."""
     arguments = [
         *flags,
-        "-Wl,-T,link.ld",
+        f"-Wl,-T,{script}",
         "-Wl,-e,Reset_Handler",
         "-Wl,-z,max-page-size=4096",
         "-Wl,--gc-sections",
         "-o",
-        "firmware.elf",
-        *SOURCES,
-        *more,
+        output,
+        *sources,
     ]
     try:
         compiler.run(arguments, folder)
     except CompileError as error:
         raise _too_large(target, str(error)) or error from None
-    flash, ram = image_sizes((folder / "firmware.elf").read_bytes(), target)
-    limit = target.memory.ram_bytes or 0
-    if ram + STACK_RESERVE_BYTES > limit:
-        detail = f"{ram:,} of static data, {STACK_RESERVE_BYTES:,} set aside for the stack"
-        raise DoesNotFit(target, "RAM", ram + STACK_RESERVE_BYTES, limit, detail)
-    return {"compiler": compiler.version, "flags": " ".join(flags)}, {"flash": flash, "ram": ram}
 
 
 def memory_map(target: Target) -> dict[str, str]:

@@ -72,9 +72,21 @@ class Profiler:
 
     def call(self, address: int) -> CallProfile:
         """Call the function at ``address`` and say what it took."""
+        self.forget()
+        self._machine.call(address)
+        return self.settled()
+
+    def forget(self) -> None:
+        """What ran so far belongs to nobody."""
         self._trace.clear()
         self._reads.clear()
-        self._machine.call(address)
+
+    def seen(self) -> tuple[bytes, bytes]:
+        """What ran since :meth:`forget`, as a key: equal keys are settled alike."""
+        return np.array(self._trace, np.uint64).tobytes(), np.array(self._reads, np.uint64).tobytes()
+
+    def settled(self) -> CallProfile:
+        """What took whatever ran since :meth:`forget`, as if it had ended with a branch."""
         # Soft float runs through hundreds of thousands of blocks: count them in numpy, then cost each once.
         blocks, order = np.unique(np.array(self._trace, np.uint64), return_inverse=True)
         code = [self._block(int(key)) for key in blocks]

@@ -86,10 +86,11 @@ class Identity:
         if len(payload) < cls._LAYOUT.size:
             raise BadInput("IDENTIFY's reply", expected=f"at least {cls._LAYOUT.size} bytes", found=f"{len(payload)}")
         discrete, *numbers, digest = cls._LAYOUT.unpack_from(payload)
-        if not (discrete in (0, 1) and numbers[0] and numbers[2] and numbers[6]):
+        if not (discrete in (0, 1) and numbers[0] and numbers[2] and numbers[3] >= 4 and numbers[6]):
             raise BadInput("IDENTIFY's reply", expected="an observation, an action and a clock", found=f"{numbers}")
         board = payload[cls._LAYOUT.size :].decode("utf-8", "replace")
-        return cls(bool(discrete), *numbers, digest.hex(), board)
+        obs, state, action, most, rows, samples, clock_hz, core_hz = numbers
+        return cls(bool(discrete), obs, state, action, most, rows, samples, clock_hz, core_hz, digest.hex(), board)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,9 @@ extern uint32_t _data_load, _data_start, _data_end, _bss_start, _bss_end, _stack
 void Reset_Handler(void);
 void pilotfish_start(void);
 void pilotfish_idle(void);
+#if defined(PILOTFISH_MAIN)
+int main(void);
+#endif
 
 __attribute__((noinline, used)) void pilotfish_idle(void) {
   for (;;) __asm__ volatile("");
@@ -17,6 +20,9 @@ __attribute__((used)) void pilotfish_start(void) {
   const volatile uint32_t *from = &_data_load;
   while (to < &_data_end) *to++ = *from++;
   for (to = &_bss_start; to < &_bss_end;) *to++ = 0;
+#if defined(PILOTFISH_MAIN)
+  main();
+#endif
   pilotfish_idle();
 }
 
