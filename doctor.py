@@ -10,6 +10,8 @@ import sys
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
+from .runtime.device_facts import device_facts
+
 EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
     "ort": ("run ONNX Runtime artifacts", ("onnxruntime",)),
     "sim": ("evaluate in Gymnasium and MuJoCo", ("gymnasium", "mujoco")),
@@ -53,6 +55,7 @@ def examine() -> list[Finding]:
         Finding("machine", "python", platform.python_version(), sys.executable),
         Finding("machine", "system", f"{platform.system()} {platform.release()} {platform.machine()}"),
         Finding("machine", "cores", str(os.cpu_count())),
+        *[Finding("machine", "for measuring", f"not quiet: {warning}") for warning in device_facts()["warnings"]],
         Finding("machine", "NVIDIA GPU", _gpu(), "training with --device cuda"),
     ]
     for extra, (adds, packages) in EXTRAS.items():

@@ -59,6 +59,12 @@ def note(text: str) -> None:
     err.print(f"[yellow]note:[/yellow] {escape(text)}")
 
 
+def progress_line(text: str) -> None:
+    """How a long run goes, on standard error, where somebody watches."""
+    if interactive():
+        err.print(f"[dim]{escape(text)}[/dim]")
+
+
 def data(value: Any) -> None:
     """JSON for machines."""
     plain(json.dumps(value, indent=1, sort_keys=True, allow_nan=False))

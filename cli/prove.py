@@ -51,6 +51,13 @@ def bench(
     ] = None,
     calls: Annotated[int, typer.Option(min=100, help="Calls of the tight loop.")] = 20_000,
     paced_seconds: Annotated[float, typer.Option(min=0.01, help="How long to run at the control rate.")] = 3.0,
+    soak: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Instead: only paced, for 90s, 10m or 2h, with drift and temperature.")
+    ] = None,
+    realtime: Annotated[
+        bool, typer.Option("--realtime", help="Ask for SCHED_FIFO and locked memory; what was granted is told.")
+    ] = False,
+    pin: Annotated[int | None, typer.Option(min=0, metavar="CORE", help="Run on this core alone.")] = None,
     link: LinkUrl = None,
     trust: Trust = False,
     as_json: Json = False,
@@ -58,13 +65,23 @@ def bench(
 ) -> None:
     """Measure latency: a tight loop, and paced at the control rate against the deadline."""
     from ..runtime.bench import bench as bench_artifact
+    from ..runtime.soak import seconds_of
+    from ..runtime.soak import soak as soak_artifact
 
     built = _reached(artifact, link)
-    with terminal.counting("bench") as progress:
-        result = bench_artifact(
-            built, trust=trust, control_hz=control_hz, calls=calls, paced_seconds=paced_seconds, progress=progress
-        )
-    tables.result("bench", built, result, as_json)
+    asked: dict[str, Any] = {"trust": trust, "control_hz": control_hz, "realtime": realtime, "pin": pin}
+    name = "soak" if soak else "bench"
+    with terminal.counting(name) as progress:
+        if soak:
+            result = soak_artifact(built, seconds_of(soak), say=terminal.progress_line, progress=progress, **asked)
+        else:
+            result = bench_artifact(built, calls=calls, paced_seconds=paced_seconds, progress=progress, **asked)
+    for each in result.get("conditions", []):
+        if not each["granted"]:
+            terminal.note(f"{each['name']} ({each['asked']}) was not granted: {each['note']}")
+    for warning in result.get("warnings", []):
+        terminal.note(warning)
+    tables.result(name, built, result, as_json)
 
 
 @app.command(epilog=example("pilotfish evaluate dist/cheetah@crazyflie.c --reference cheetah.policy --episodes 20 --gate 0.95"))

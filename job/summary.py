@@ -9,6 +9,7 @@ from ..figure import Figure
 _SHOWN = {
     "verify": ("max_abs_error", "agreement"),
     "bench": ("tight_p50_us", "paced_p99_us", "latency_us", "instructions", "flash_bytes", "ram_bytes"),
+    "soak": ("soak_p50_us", "soak_p99_us", "soak_worst_us", "soak_misses", "soak_drift"),
     "evaluate": ("return", "reference_return", "retained", "fas", "fas_return"),
 }
 """Proof -> the figures that say it best, where it has them."""

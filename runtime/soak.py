@@ -26,7 +26,7 @@ from .open import open_session
 from .pace import SPIN_NS, Clock, MonotonicClock, pace
 from .rate import control_rate
 from .realtime import conditions
-from .results import Progress, device_of, is_virtual, result
+from .results import Progress, device_of, is_remote, is_virtual, result
 from .stationary import compare, warm_up
 from .streaming import Streaming
 from .tight import quiet
@@ -103,6 +103,15 @@ def soak(
     if is_virtual(artifact):
         raise Unsupported("soak", expected="a real device", found=f"the virtual board {artifact.manifest.target.name}")
     rate = control_rate(artifact.manifest.contract, artifact.manifest.target, control_hz)
+    if is_remote(artifact):
+        from .remote import run_there
+
+        asked = {"seconds": seconds, "control_hz": control_hz, "realtime": realtime, "pin": pin}
+        there = run_there(artifact, "soak", asked, trust=trust, progress=progress)
+        if there is None:
+            repair = "Use pilotfish bench --paced-seconds, which the device times itself"
+            raise Unsupported("soak", expected="a device with a Python", found="one without", repair=repair)
+        return there
     rows = list(checked_golden(artifact).obs.astype(np.float32))
     facts = device_facts()
     with closing(open_session(artifact, trust=trust)) as session, conditions(realtime=realtime, pin=pin) as granted:

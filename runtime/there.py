@@ -48,6 +48,12 @@ def bench(artifact: Artifact, options: Mapping[str, Any], tell: Callable[[int, i
     return bench(artifact, progress=tell, **options)
 
 
+def soak(artifact: Artifact, options: Mapping[str, Any], tell: Callable[[int, int], None]) -> dict[str, Any]:
+    from .soak import soak
+
+    return soak(artifact, progress=tell, **options)
+
+
 def facts(artifact: Artifact, options: Mapping[str, Any], tell: Callable[[int, int], None]) -> dict[str, Any]:  # noqa: ARG001
     from .device_facts import device_facts
 
@@ -57,6 +63,7 @@ def facts(artifact: Artifact, options: Mapping[str, Any], tell: Callable[[int, i
 VERBS: dict[str, Callable[[Artifact, Mapping[str, Any], Callable[[int, int], None]], dict[str, Any]]] = {
     "verify": verify,
     "bench": bench,
+    "soak": soak,
     "facts": facts,
 }
 """What a host may ask for."""

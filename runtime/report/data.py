@@ -18,6 +18,7 @@ from ...targets.profile import Target
 from ..artifact import Artifact
 from .commands import reproduce
 from .compare import compare
+from .device import shown
 from .films import read_film
 from .glossary import BACKENDS, FIGURES, meaning, title
 from .headline import lead, verdicts
@@ -106,7 +107,7 @@ def _figures(results: dict[str, dict[str, Any] | None]) -> list[dict[str, Any]]:
     order = {key: place for place, key in enumerate(FIGURES)}
     found = [
         {"result": name, "key": key, "title": title(key), "meaning": meaning(key)} | figure
-        for name in ("evaluate", "verify", "bench")
+        for name in ("evaluate", "verify", "bench", "soak")
         for key, figure in ((results[name] or {}).get("figures") or {}).items()
     ]
     return sorted(found, key=lambda figure: order.get(figure["key"], len(order)))
@@ -131,6 +132,7 @@ def _devices(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 lasting = _lasting(fingerprint)
                 device = devices.setdefault(json.dumps(lasting, sort_keys=True), {"fingerprint": fingerprint, "used_for": []})
                 device["used_for"].append({"result": name, "artifact": entry["id"]})
+                device["facts"] = device.get("facts") or shown((entry[name] or {}).get("device_facts") or {})
     return list(devices.values())
 
 

@@ -13,6 +13,7 @@ from .plot_latency import latency
 from .plot_parity import parity
 from .plot_returns import returns
 from .plot_sizes import sizes
+from .plot_soak import soaks
 from .plot_tradeoff import tradeoff
 
 
@@ -28,6 +29,7 @@ def plots(report: dict[str, Any]) -> dict[str, list[Plot]]:
         "tradeoff": [tradeoff(go, group, colors) for group in targets],
         "returns": [plot for group in envs for plot in returns(go, group, colors)],
         "latency": [plot for group in targets for plot in latency(go, group, colors)],
+        "soak": [plot for entry in entries for plot in soaks(go, entry, colors)],
         "sizes": [sizes(go, group, rows) for group in targets],
         "parity": [parity(go, entries)],
     }

@@ -86,6 +86,67 @@ class Bench:
     """Time between two decisions."""
     deadline_met: bool | None = None
     """None: not judged."""
+    jitter_histogram: Histogram | None = None
+    """Deviations of the period."""
+    conditions: tuple[dict[str, Any], ...] = ()
+    """What was asked of the operating system: name, asked, granted, note."""
+    warm_up: dict[str, Any] = Field(default_factory=dict)
+    """calls, seconds, steady …"""
+    device_facts: dict[str, Any] = Field(default_factory=dict)
+    """What the device was and in what state, by section."""
+    warnings: tuple[str, ...] = ()
+    """Why the figures should not be trusted."""
+    device: dict[str, Any] = Field(default_factory=dict)
+    """Fingerprint of the device."""
+    date: str = ""
+    """ISO time."""
+
+
+Number = Annotated[float | None, Field(allow_inf_nan=False)]
+
+
+@dataclass(frozen=True, config=LENIENT)
+class Stretch:
+    """A part of a soak."""
+
+    start_s: float
+    """Seconds from the beginning."""
+    seconds: float
+    """How long it lasted."""
+    worst_us: float
+    """The slowest response."""
+    p50_us: Number = None
+    """Median; None: the sample does not support it."""
+    p99_us: Number = None
+    """99th percentile."""
+    misses: int = 0
+    """Periods without their action in time."""
+    hottest_c: Number = None
+    """Temperature at its end."""
+
+
+@dataclass(frozen=True, config=LENIENT)
+class Soak:
+    """Latency over minutes to hours."""
+
+    figures: Figures = Field(default_factory=dict)
+    """Percentiles, misses, drift, temperature."""
+    stretches: Annotated[tuple[Stretch, ...], Field(max_length=10_000)] = ()
+    """In order."""
+    seconds: float | None = None
+    """Measured."""
+    interrupted: bool = False
+    """It ended before its time."""
+    control_hz: float | None = Field(default=None, gt=0)
+    """Rate that it was paced at."""
+    deadline_us: float | None = Field(default=None, gt=0)
+    """Time between two decisions."""
+    deadline_met: bool | None = None
+    """No period was missed."""
+    device_facts: dict[str, Any] = Field(default_factory=dict)
+    """What the device was and in what state, by section."""
+    warnings: tuple[str, ...] = ()
+    """Why the figures should not be trusted."""
     device: dict[str, Any] = Field(default_factory=dict)
     """Fingerprint of the device."""
     date: str = ""
@@ -133,8 +194,12 @@ class Evaluate:
 SCHEMAS: dict[str, TypeAdapter[Any]] = {
     "verify": TypeAdapter(Verify),
     "bench": TypeAdapter(Bench),
+    "soak": TypeAdapter(Soak),
     "evaluate": TypeAdapter(Evaluate),
 }
+
+COMMANDS = {"soak": "bench --soak 10m"}
+"""Result -> the command that makes it, where that is not its own name."""
 
 
 def read_result(artifact: Artifact, name: str) -> dict[str, Any] | None:
@@ -150,5 +215,8 @@ def read_result(artifact: Artifact, name: str) -> dict[str, Any] | None:
         return SCHEMAS[name].dump_python(validated(SCHEMAS[name], data, where), mode="json")
     except BadInput as error:
         raise BadInput(
-            where, expected=error.expected, found=error.found, repair=f"Run pilotfish {name} on this artifact again"
+            where,
+            expected=error.expected,
+            found=error.found,
+            repair=f"Run pilotfish {COMMANDS.get(name, name)} on this artifact again",
         ) from error

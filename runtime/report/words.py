@@ -85,6 +85,10 @@ def _in_time(entry: Entry) -> Verdict:
     if misses:
         late = "none was" if not misses["value"] else f"{plain(misses['value'])} of {misses['samples']:,} were"
         sentence += f"; {late} late at {plain(result['control_hz'])} Hz"
+    soaked = figure(entry, "soak_misses")
+    if soaked and soaked["value"]:
+        sentence += f"; in a soak, {plain(soaked['value'])} of {soaked['samples']:,} were"
+        met = False
     jitter, budget = figure(entry, "paced_jitter_us"), entry["target"]["control"]["jitter_budget_us"]
     if not met and jitter and budget and jitter["value"] > budget:
         sentence += f"; the jitter of {duration(jitter['value'])} exceeds its budget of {duration(budget)}"
