@@ -61,8 +61,7 @@ class School:
         """
         check_teacher(self.teacher, student)
         horizon = max(1, math.ceil(config.steps / config.iterations / self.copies))
-        self.collector.restart_share = config.restart_share
-        self.collector.begin(int(self._lessons.spawn(1)[0].generate_state(1)[0]))
+        self._start(config.restart_share)
         with one_thread():
             pupil = Pupil(student, config, self.device, masks)
             for index in range(config.iterations):
@@ -75,6 +74,18 @@ class School:
                 pupil.learn(new, last=index == config.iterations - 1)
         taught = pupil.policy()
         return taught.replace(contract=taught_contract((self.teacher,), student, self.env_id))
+
+    def watch(self, student: Policy, steps: int) -> None:
+        """Let a student that was taught elsewhere act for ``steps``, so that what it meets is there for the lessons to come."""
+        check_teacher(self.teacher, student)
+        self._start(1.0)
+        with one_thread():
+            self.met.append(self.collector.collect(TorchPolicy(student).eval(), math.ceil(steps / self.copies), 0.0))
+
+    def _start(self, restart_share: float) -> None:
+        """All copies begin an episode, with seeds that this student has not had."""
+        self.collector.restart_share = restart_share
+        self.collector.begin(int(self._lessons.spawn(1)[0].generate_state(1)[0]))
 
     def close(self) -> None:
         """Release the simulators."""

@@ -41,6 +41,11 @@ class Genome:
         return json.dumps(asdict(self), sort_keys=True)
 
     @property
+    def shape(self) -> str:
+        """The same for the same float student, from which candidates of different bits, zeros and ranks are made: JSON."""
+        return json.dumps([self.hidden, self.activation])
+
+    @property
     def quantized(self) -> bool:
         """Are its weights rounded?"""
         return self.bits[0] != FLOAT_BITS

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import math
+import random
 from typing import TYPE_CHECKING
 
 from ...policy import Policy
-from .front import Point, gain
-from .genome import Genome
+from .front import Point, front, gain
+from .genome import Genome, shapes
 from .predictors import Predictor
-from .space import Space, draw, ends_of
+from .space import Space, draw, ends_of, shape_of
 from .study import Study
-from .trial import Stops
+from .trial import Outcome, Stops
 
 if TYPE_CHECKING:
     import optuna
 
 DRAWN = 8
 """Genomes among which the predictors choose."""
+SIBLINGS = 0.5
+"""Share of the draws that take the shape of a student which has been taught."""
+TAUGHT = 2
+"""Lessons of a float student."""
 TRIES = 50
 """Draws until a genome is new; a space that is exhausted gives one again."""
 
@@ -28,6 +33,7 @@ class Proposer:
     def __init__(self, study: Study, arm: str, space: Space, teacher: Policy, floor: float) -> None:
         self.study, self.arm, self.space, self.floor = study, arm, space, floor
         self.ends = ends_of(teacher)
+        self.random = random.Random(f"{study.seed} {arm}")
         self.kept, self.cost = Predictor(self.ends), Predictor(self.ends)
 
     def next(self) -> tuple[optuna.Trial, Genome]:
@@ -35,15 +41,31 @@ class Proposer:
         if self.arm == "random":
             return self._new()
         self.learn()
+        taught = self._shapes()
         if not (self.kept.ready and self.cost.ready):
-            return self._new()
-        drawn = [self._new() for _ in range(DRAWN)]
+            return self._new(self.random.choice(taught) if taught and self.random.random() < SIBLINGS else None)
+        drawn = [self._new(taught[i % len(taught)] if taught and i < SIBLINGS * DRAWN else None) for i in range(DRAWN)]
         scores = self._scores([genome for _, genome in drawn])
         best = max(range(DRAWN), key=lambda index: scores[index])
         for index, (trial, _) in enumerate(drawn):
             if index != best:
                 self.study.discard(self.arm, trial, "the predictors see more in another one")
         return drawn[best]
+
+    def _shapes(self) -> list[Genome]:
+        """Candidates whose float students are worth another use, in a random order: none that was taught is both cheaper and
+        better than they. Their zeros, bits and ranks are what remains to be chosen, at a fraction of a candidate's cost."""
+        taught: dict[str, tuple[Genome, Point]] = {}
+        for one in self.study.outcomes(self.arm):
+            if len(one.rungs) >= TAUGHT and one.rungs[TAUGHT - 1] > self.floor:
+                genome = one.genome
+                products = sum(a * b for a, b in shapes(self.ends, genome.hidden))
+                taught[genome.shape] = genome, (one.rungs[TAUGHT - 1], float(products))
+        found = [genome for genome, _ in taught.values()]
+        best = front([point for _, point in taught.values()])
+        chosen = [found[index] for index in best]
+        self.random.shuffle(chosen)
+        return chosen
 
     def learn(self) -> None:
         """Fit the predictors to what this arm has measured; a stopped candidate counts with what it had kept by then."""
@@ -54,28 +76,45 @@ class Proposer:
         self.cost.fit(*zip(*priced, strict=True)) if priced else None
 
     def _scores(self, genomes: list[Genome]) -> list[tuple[float, float]]:
-        """(what it may add to the hypervolume if it turns out a little better than expected, what it is expected to keep)"""
+        """(what it may add to the hypervolume per second of making it, if it turns out a little better than expected; what it is
+        expected to keep)"""
+        outcomes = self.study.outcomes(self.arm)
         seen: list[Point] = [
-            (one.kept, one.cost)
-            for one in self.study.outcomes(self.arm)
-            if one.state == "done" and one.kept is not None and one.cost
+            (one.kept, one.cost) for one in outcomes if one.state == "done" and one.kept is not None and one.cost
         ]
+        known = {one.genome.shape for one in outcomes if len(one.rungs) >= TAUGHT}
+        seconds = {reused: self._seconds(outcomes, reused) for reused in (False, True)}
         costs = [cost for _, cost in seen]
         ceiling = 2 * max(costs, default=1.0)
         kept, cost = self.kept.predict(genomes), self.cost.predict(genomes)
         return [
-            (gain(seen, (float(mean + spread), 10 ** float(log)), self.floor, ceiling), float(mean))
-            for mean, spread, log in zip(*kept, cost[0], strict=True)
+            (
+                gain(seen, (float(mean + spread), 10 ** float(log)), self.floor, ceiling) / seconds[genome.shape in known],
+                float(mean),
+            )
+            for genome, mean, spread, log in zip(genomes, *kept, cost[0], strict=True)
         ]
 
-    def _new(self) -> tuple[optuna.Trial, Genome]:
-        for _ in range(TRIES):
+    @staticmethod
+    def _seconds(outcomes: list[Outcome], reused: bool) -> float:
+        """Of an average candidate whose float student was there already, or was not; as long as there was none, of any."""
+        alike = [one.seconds for one in outcomes if one.reused == reused and one.rungs] or [one.seconds for one in outcomes]
+        return max(sum(alike) / len(alike), 1e-3)
+
+    def _new(self, like: Genome | None = None) -> tuple[optuna.Trial, Genome]:
+        """A genome that was not tried before; ``like``: of this one's shape, if there is one left."""
+        fixed = None if like is None else shape_of(like)
+        for attempt in range(TRIES):
             seen = self.study.keys(self.arm)
-            trial, genome = self.study.ask(self.arm, lambda trial: draw(self.space, trial, self.ends))
+            fixed = fixed if attempt < TRIES // 4 else None
+            trial, genome = self.study.ask(self.arm, self._draw, fixed)
             if genome.key not in seen:
                 return trial, genome
             self.study.discard(self.arm, trial, "seen before")
-        return self.study.ask(self.arm, lambda trial: draw(self.space, trial, self.ends))
+        return self.study.ask(self.arm, self._draw)
+
+    def _draw(self, trial: optuna.Trial) -> Genome:
+        return draw(self.space, trial, self.ends)
 
 
 PATIENCE = 2

@@ -120,6 +120,12 @@ def draw(space: Space, trial: Trial, ends: tuple[int, int]) -> Genome:
     return Genome(hidden, activation, sparsity, rank, bits, reads, backend)
 
 
+def shape_of(genome: Genome) -> dict[str, Any]:
+    """What :func:`draw` asks for where a genome shall have the float student of this one."""
+    widths = {f"width{index}": width for index, width in enumerate(genome.hidden)}
+    return {"depth": len(genome.hidden), **widths} | ({"activation": genome.activation} if genome.hidden else {})
+
+
 def ends_of(policy: Policy) -> tuple[int, int]:
     """Sizes of what a student of ``policy`` observes and gives."""
     return policy.contract.observation.size, policy.contract.action.size

@@ -42,7 +42,7 @@ class Study:
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self.floor = folder, floor
+        self.folder, self.floor, self.seed = folder, floor, seed
         storage = JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
         self.arms: dict[str, optuna.Study] = {
             arm: optuna.create_study(
@@ -53,11 +53,18 @@ class Study:
         }  # fmt: skip
         self._read: dict[tuple[str, int], Outcome] = {}
 
-    def ask(self, arm: str, draw: Callable[[Any], Genome]) -> tuple[optuna.Trial, Genome]:
-        """A new trial and its genome, marked as this process's."""
-        trial = self.arms[arm].ask()
-        trial.set_user_attr("worker", f"{socket.gethostname()} {os.getpid()}")
-        genome = draw(trial)
+    def ask(self, arm: str, draw: Callable[[Any], Genome], fixed: dict[str, Any] | None = None) -> tuple[optuna.Trial, Genome]:
+        """A new trial and its genome, marked as this process's; ``fixed``: values that some of its parameters shall have."""
+        study = self.arms[arm]
+        sampler = study.sampler
+        try:
+            if fixed:
+                study.sampler = _fixing(fixed, sampler)
+            trial = study.ask()
+            trial.set_user_attr("worker", f"{socket.gethostname()} {os.getpid()}")
+            genome = draw(trial)
+        finally:
+            study.sampler = sampler
         trial.set_user_attr("genome", genome.key)
         return trial, genome
 
@@ -137,6 +144,14 @@ def sampler_of(name: str, seed: int) -> optuna.samplers.BaseSampler:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Optuna calls some of these experimental, on every start
         return made[name]()
+
+
+def _fixing(fixed: dict[str, Any], sampler: optuna.samplers.BaseSampler) -> optuna.samplers.BaseSampler:
+    from optuna import samplers
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return samplers.PartialFixedSampler(fixed, sampler)
 
 
 def check_settings(folder: Path, settings: dict[str, Any]) -> None:

@@ -8,10 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from ...errors import PilotfishError
 from ...policy import Policy
 from ...policy.layers import Linear
 from ...targets import Target
+from ..activations import network_outputs
 from ..distill import Distill, student_of
 from ..effects import cost
 from ..passes import Context, apply
@@ -21,6 +24,7 @@ from .effort import Effort
 from .genome import Genome
 from .judge import NONE, Judge, kept
 from .limits import Limits
+from .shelf import Shelf, Taught
 from .space import ends_of
 
 LESSONS = ("distill", "heal")
@@ -65,6 +69,8 @@ class Outcome:
     parameters: int = 0
     nonzero: int = 0
     weight_bytes: int = 0
+    reused: bool = False
+    """Was its float student taught for another candidate?"""
     seconds: float = 0.0
     policy: str = ""
     """Its bundle, inside the folder of all candidates."""
@@ -84,34 +90,43 @@ Stops = Callable[[int, float, float], str]
 """(rung, kept, cost) -> why a candidate goes no further; empty: it goes on."""
 
 
-def attempt(genome: Genome, task: Task, judge: Judge, stops: Stops) -> tuple[Outcome, Policy | None]:
-    """Make ``genome`` as far as it is worth -> what became of it, and its policy where it is done. Raises nothing but Ctrl-C."""
+def attempt(genome: Genome, task: Task, judge: Judge, stops: Stops, shelf: Shelf | None = None) -> tuple[Outcome, Policy | None]:
+    """Make ``genome`` as far as it is worth -> what became of it, and its policy where it is done. Raises nothing but Ctrl-C.
+
+    ``shelf``: where float students of the same shape are taken from and kept; None: each is taught anew.
+    """
     began, outcome, policy = time.perf_counter(), Outcome(genome), None
     try:
-        policy = _make(outcome, task, judge, stops)
+        policy = _make(outcome, task, judge, stops, shelf or Shelf())
     except (PilotfishError, ArithmeticError, RuntimeError, ValueError, OSError) as error:
         outcome.state, outcome.cause = "failed", f"{type(error).__name__}: {error}"
     outcome.seconds = time.perf_counter() - began
     return outcome, policy
 
 
-def _make(outcome: Outcome, task: Task, judge: Judge, stops: Stops) -> Policy | None:
+def _make(outcome: Outcome, task: Task, judge: Judge, stops: Stops, shelf: Shelf) -> Policy | None:
     genome = outcome.genome
-    if not _affordable(outcome, sketch(genome, task), task):
+    drawn = sketch(genome, task)
+    if not (_hears(outcome, drawn, "infeasible") and _affordable(outcome, drawn, task)):
         return None
     judge.school.welcome(task.seed)
     context = Context(task.teacher, task.env, task.seed, task.device, school=judge.school)
-    policy, glanced = task.teacher, NONE
-    for lesson in (genome.distill(task.effort), [{"pass": "heal", **task.effort.study()}], None):
-        if lesson is None:
-            lesson = genome.finish(task.effort, _linear(policy), ends_of(task.teacher))
-        if lesson:
-            policy = _through(policy, lesson, context)
-            share, glanced = judge.glance(policy)
-        outcome.rungs.append(share)
-        if outcome.cost is not None and (why := stops(len(outcome.rungs) - 1, share, outcome.cost)):
-            outcome.state, outcome.cause = "stopped", why
+    taught = _taught(outcome, context, task, judge, stops, shelf)
+    if taught is None:
+        return None
+    policy, glanced = taught.policy, taught.glanced
+    if finish := genome.finish(task.effort, _linear(policy), ends_of(task.teacher)):
+        *passes, last = finish
+        policy = _through(policy, passes, context)
+        if not _hears(outcome, policy, "stopped"):
             return None
+        policy = _through(policy, [last], context)
+        share, glanced = judge.glance(policy)
+        outcome.rungs.append(share)
+    else:
+        outcome.rungs.append(outcome.rungs[-1])
+    if _stopped(outcome, stops):
+        return None
     comparison, returns = judge.compare(policy, glanced)
     outcome.kept, outcome.returns = kept(comparison), [round(float(value), 3) for value in returns]
     outcome.parameters, outcome.nonzero, outcome.weight_bytes = policy.parameters, policy.nonzero_parameters, policy.weight_bytes
@@ -120,6 +135,47 @@ def _make(outcome: Outcome, task: Task, judge: Judge, stops: Stops) -> Policy | 
     from ...policy.record import record_golden
 
     return policy.replace(golden=record_golden(policy, task.env, GOLDEN_STEPS, GOLDEN_SEED))
+
+
+def _taught(outcome: Outcome, context: Context, task: Task, judge: Judge, stops: Stops, shelf: Shelf) -> Taught | None:
+    """The float student of the genome's shape, from the shelf or from its lessons; None: there is no hope."""
+    genome = outcome.genome
+    if found := shelf.take(genome):
+        outcome.rungs, outcome.reused = list(found.rungs), True
+        if any(_stopped(outcome, stops, rung) for rung in range(len(found.rungs))):
+            return None
+        if genome.finish(task.effort, _linear(found.policy), ends_of(task.teacher)):
+            judge.school.watch(found.policy, task.effort.shown)
+        return found
+    policy, glanced = task.teacher, NONE
+    for lesson in (genome.distill(task.effort), [{"pass": "heal", **task.effort.study()}]):
+        policy = _through(policy, lesson, context)
+        share, glanced = judge.glance(policy)
+        outcome.rungs.append(share)
+        if _stopped(outcome, stops):
+            return None
+    found = Taught(policy, tuple(outcome.rungs), glanced)
+    shelf.put(genome, found)
+    return found
+
+
+def _stopped(outcome: Outcome, stops: Stops, rung: int = -1) -> bool:
+    """Is there no hope left after this lesson (-1: the last one)?"""
+    rung %= len(outcome.rungs)
+    if outcome.cost is not None and (why := stops(rung, outcome.rungs[rung], outcome.cost)):
+        outcome.state, outcome.cause = "stopped", why
+    return outcome.state == "stopped"
+
+
+def _hears(outcome: Outcome, policy: Policy, otherwise: str) -> bool:
+    """Does anything that ``policy`` sees change what it does?"""
+    given = network_outputs(policy)
+    if np.ptp(given, axis=0).any():
+        return True
+    outcome.state, outcome.cause = otherwise, "its zeros leave no way from an observation to an action"
+    if otherwise == "infeasible":
+        outcome.excess = [1.0]
+    return False
 
 
 def _affordable(outcome: Outcome, policy: Policy, task: Task) -> bool:

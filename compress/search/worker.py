@@ -15,6 +15,7 @@ from ...targets import Target
 from .effort import Effort
 from .limits import Limits
 from .propose import Proposer, stops
+from .shelf import STUDENTS, Shelf
 from .space import Space
 from .study import ARMS, Study
 from .trial import Outcome, Task, attempt
@@ -55,6 +56,10 @@ class Plan:
         """What all candidates share."""
         return Task(teacher, self.target, self.env, self.limits, self.effort, self.seed)
 
+    def shelf(self, arm: str) -> Shelf:
+        """Where an arm's float students are kept."""
+        return Shelf(self.folder / STUDENTS / arm)
+
     def goes_on(self, study: Study) -> bool:
         """Is another candidate to be begun?"""
         if time.time() >= self.stop_at:
@@ -83,7 +88,7 @@ def work(plan: Plan, number: int = 0, wanted: Callable[[], bool] = lambda: True)
                 arm = poorer(study)
                 trial, genome = proposers[arm].next()
                 mine = dataclasses.replace(task, seed=plan.seed + trial.number)
-                keep(plan, study, arm, trial, *attempt(genome, mine, judge, stops(study, arm)))
+                keep(plan, study, arm, trial, *attempt(genome, mine, judge, stops(study, arm), plan.shelf(arm)))
         finally:
             judge.close()
 
