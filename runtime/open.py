@@ -56,6 +56,7 @@ SESSIONS: dict[tuple[str, str], Callable[[Artifact, bool], Session]] = {
     ("tvm", "local"): _c,
     ("tvm", "virtual"): _virtual,
     **{(backend, link): _linked for backend in ("onnxruntime", "c", "tensorrt", "tvm") for link in ("ssh", "agent")},
+    ("c", "serial"): _linked,
 }
 """(back-end, link) -> what opens it. A new back-end is a new file and one line here."""
 

@@ -18,6 +18,7 @@ from ..errors import Unreachable, Untrusted
 from ..policy.contract import Contract
 from ..targets.links.link import Installed, Link
 from ..targets.links.open import open_link
+from ..targets.links.serial import ATTEMPTS, BoardOnSerial
 from ..targets.reach import LocalLink, link_name
 from ..targets.wire.client import Client
 from .artifact import Artifact
@@ -136,7 +137,10 @@ def linked_session(artifact: Artifact, trust: bool) -> Flown:
     """The artifact's policy on the device; a lost connection is made anew, and the episode goes on where it was."""
     vouch(artifact, trust)
     there = reach(artifact)
-    client = Client(there.link.channel(there.installed), timeout_s=START_S, attempts=2)
+    timeout_s, attempts = START_S, 2
+    if isinstance(there.link, BoardOnSerial):  # it runs already, and its line may lose bytes: ask again, and soon
+        timeout_s, attempts = there.link.timeout_s, ATTEMPTS
+    client = Client(there.link.channel(there.installed), timeout_s=timeout_s, attempts=attempts)
     return Flown(
         client,
         artifact.manifest.contract,

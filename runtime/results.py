@@ -9,6 +9,7 @@ from typing import Any
 
 from ..figure import Figure, Source
 from ..targets import host
+from ..targets.reach import REMOTE
 from .artifact import Artifact
 from .cuda_driver import CudaError, Driver
 
@@ -22,8 +23,8 @@ def is_virtual(artifact: Artifact) -> bool:
 
 
 def is_remote(artifact: Artifact) -> bool:
-    """True where the artifact's link leads to another computer (see :mod:`pilotfish.runtime.remote`)."""
-    return artifact.manifest.target.link.kind in ("ssh", "agent")
+    """True where the artifact's link leads to another computer or board (see :mod:`pilotfish.runtime.remote`)."""
+    return artifact.manifest.target.link.kind in REMOTE
 
 
 def source_of(artifact: Artifact) -> Source:

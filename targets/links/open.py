@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ...errors import Unsupported
-from ..reach import AgentLink, LocalLink, SshLink, link_name
+from ..reach import AgentLink, LocalLink, SerialLink, SshLink, link_name
 from ..reach import Link as Settings
 from .link import Link
 
@@ -14,7 +14,7 @@ def open_link(settings: Settings, extras: tuple[str, ...] = (), say: Callable[[s
     """The link that ``settings`` describe; nothing is connected yet. ``extras``: what the artifact's back-end needs of a Python
     there, such as "ort"; ``say`` is told, in a line, of what takes time or is tried again.
 
-    Raises Unsupported for a board (a serial port, an emulator): there is no shell, and nothing to install.
+    Raises Unsupported for an emulator: it is a sandbox in this process, and nothing is installed.
     """
     from .shell_link import ShellLink
 
@@ -30,4 +30,8 @@ def open_link(settings: Settings, extras: tuple[str, ...] = (), say: Callable[[s
         from .agent_link import RemoteAgent
 
         return RemoteAgent(settings, extras, say)
-    raise Unsupported(f"the link {link_name(settings)}", expected="ssh, agent or local", found=settings.kind)
+    if isinstance(settings, SerialLink):
+        from .serial import BoardOnSerial
+
+        return BoardOnSerial(settings)
+    raise Unsupported(f"the link {link_name(settings)}", expected="ssh, serial, agent or local", found=settings.kind)

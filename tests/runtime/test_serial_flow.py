@@ -1,0 +1,122 @@
+"""The whole way of a serial firmware: exported, on a virtual board behind a pseudo-terminal, reached by pyserial, and flown."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from pilotfish.errors import BadInput, MissingTool, Unreachable
+from pilotfish.policy.environment import make_env
+from pilotfish.policy.reference import Reference
+from pilotfish.runtime import remote
+from pilotfish.runtime.bench import bench
+from pilotfish.runtime.open import open_session
+from pilotfish.runtime.verify import verify
+from pilotfish.targets.links.open import open_link
+from pilotfish.targets.reach import parse_link
+
+STEPS = 1_000
+
+
+@pytest.fixture
+def plugged():
+    """plugged(artifact, *flags) -> the link of its serial firmware on a virtual board in a process of its own."""
+    for module in ("serial", "unicorn", "capstone", "elftools"):
+        pytest.importorskip(module)
+    if not hasattr(os, "openpty"):
+        pytest.skip("no pseudo-terminals on this system")
+    running = []
+
+    def start(artifact, *flags):
+        program = [sys.executable, "-m", "pilotfish.targets.virtual.serve_uart"]
+        firmware = artifact.path / "serial" / "serial.elf"
+        command = [*program, str(firmware), artifact.manifest.target.name, *flags]
+        running.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+        return running[-1].stdout.readline().strip()
+
+    yield start
+    remote.hang_up()
+    for process in running:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def exported(build, policy, target):
+    artifact = build(policy, "c", target)
+    assert {f"serial/{name}" for name in ("serial.elf", "serial.bin", "wire.c", "wire.h", "board.c", "README.txt")} <= set(
+        artifact.manifest.files
+    )
+    return artifact
+
+
+@pytest.mark.parametrize("target", ["crazyflie", "rp2040"])
+def test_verify_and_bench_reach_the_board(build, policy_of, plugged, target):
+    artifact = exported(build, policy_of("gru", control_hz=50.0), target)
+    url = plugged(artifact)
+    there = artifact.reached_by(parse_link(url))
+    data = verify(there)
+    assert data["passed"] is True and data["device"]["link"] == url.partition("?")[0]
+    assert data["device"]["policy"] == artifact.manifest.policy_digest and "pseudo-terminal" in data["device"]["device"]
+    hz = 500.0 if target == "crazyflie" else 50.0
+    data = bench(there, control_hz=hz, calls=20, paced_seconds=3 / hz)
+    assert data["deadline_met"] is True
+    here = bench(artifact, control_hz=hz)["figures"]["latency_us"]
+    # The same policy in another firmware: within 5 % of the typical figure, and two ticks of a clock of microseconds.
+    assert data["figures"]["tight_p50_us"]["value"] == pytest.approx(here["value"], rel=0.05, abs=2.0)
+
+
+def test_a_thousand_closed_loop_steps_of_a_quadrotor(build, policy_of, plugged):
+    """The simulator here, the policy on the virtual STM32F405: every action is the reference's on the same observation."""
+    pytest.importorskip("gymnasium")
+    env = make_env("pilotfish/Quadrotor-v0")
+    with contextlib.closing(env):
+        size = env.observation_space.shape[0]
+        artifact = exported(build, policy_of(inputs=size, outputs=4, env="pilotfish/Quadrotor-v0"), "crazyflie")
+        url = plugged(artifact, "--fast")
+        session, reference = open_session(artifact.reached_by(parse_link(url))), Reference(artifact.policy)
+        obs, _ = env.reset(seed=0)
+        worst, episodes = 0.0, 1
+        for _ in range(STEPS):
+            action = session.act(obs)
+            worst = max(worst, float(np.abs(action - reference.act(obs)).max()))
+            obs, _, ended, cut, _ = env.step(action)
+            if ended or cut:
+                obs, _ = env.reset(seed=episodes)
+                episodes += 1
+                session.reset()
+    assert worst <= 2e-6
+    stats = session.client.stats()
+    assert stats.decisions == STEPS and stats.damaged == 0 and session.client.retries == 0
+    session.close()
+
+
+def test_a_board_with_another_policy_is_refused(build, policy_of, plugged):
+    artifact, other = exported(build, policy_of(seed=1), "crazyflie"), build(policy_of(seed=2), "c", "crazyflie")
+    url = plugged(artifact, "--fast")
+    with pytest.raises(BadInput, match="expected the policy"):
+        open_session(other.reached_by(parse_link(url)))
+
+
+def test_a_board_runs_no_steps_and_is_nowhere_without_its_port(build, policy_of, plugged, tmp_path):
+    artifact = exported(build, policy_of(), "crazyflie")
+    link = open_link(parse_link(plugged(artifact, "--fast")))
+    device = link.device()
+    assert device.python is None and device.machine == "firmware" and device.facts["baud"] == 115200
+    installed = link.install(artifact.path, artifact.manifest.files)
+    assert installed.sent_bytes == 0 and installed.digest == artifact.manifest.policy_digest
+    with pytest.raises(MissingTool, match="needs a device with Python"):
+        link.run(installed, "verify", {})
+    again = open_link(parse_link(link.name))
+    with pytest.raises(Unreachable, match="serial port"):
+        again.device()  # the port is taken
+    link.close()
+    assert again.device() == device
+    again.close()
+    with pytest.raises(Unreachable, match="nowhere"):
+        open_link(parse_link(f"serial://{tmp_path}/nowhere")).device()
