@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import BadInput, GateFailed, MissingTool, Unreachable
 from ..policy import Policy
 from ..targets import Target
+from .alone import alone
 from .heal import mean_returns
 
 if TYPE_CHECKING:
@@ -69,10 +70,13 @@ def cost(policy: Policy, target: Target, env: str | None = None, seed: int = 0, 
 
 
 def costs_of(artifact: Artifact) -> dict[str, Any]:
-    """Time an artifact: its figures as JSON, by the names of :data:`COSTS`, and ``artifact_bytes``."""
+    """Time an artifact, while nothing else is timed on its device: figures as JSON, by the names of :data:`COSTS`, and
+    ``artifact_bytes``.
+    """
     from ..runtime.bench import bench
 
-    figures = bench(artifact, calls=HOST_CALLS, paced_seconds=0.0)["figures"]
+    with alone(artifact.manifest.target):
+        figures = bench(artifact, calls=HOST_CALLS, paced_seconds=0.0)["figures"]
     found = {key: figures[name] for key, names in COSTS.items() for name in names if name in figures}
     return found | {"artifact_bytes": figures["artifact_bytes"]}
 

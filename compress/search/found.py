@@ -13,6 +13,9 @@ from .prove import Proof
 from .study import ARMS, Study
 from .worker import CANDIDATES, Plan
 
+MOST_TOLD = 5
+"""Failures of an arm that are told."""
+
 
 @dataclass
 class Found:
@@ -58,6 +61,11 @@ class Found:
                     f"predictor of {name}: error {trust['mae']:.3g} on candidates that it had not seen, "
                     f"{trust['mean_mae']:.3g} by the mean{order}, {trust['samples']} candidates"
                 )
+        for arm, data in self.arms.items():
+            failures = data["failures"]
+            lines += [f"failed in {arm}: {cause}" for cause in failures[:MOST_TOLD]]
+            if len(failures) > MOST_TOLD:
+                lines.append(f"and {len(failures) - MOST_TOLD:,} more that failed in {arm}: result.json has their causes")
         return [*lines, *self.notes]
 
 

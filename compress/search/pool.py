@@ -43,17 +43,31 @@ def search_with(plan: Plan, jobs: int, told: Callable[[Study], None]) -> None:
             for number, process in enumerate(processes):
                 if process.exitcode and restarts:
                     restarts -= 1
-                    watched.bury()
+                    watched.bury({process.pid or 0: cause_of_death(process.exitcode)})
                     processes[number] = started(number)
             told(watched)
     finally:
+        causes = {process.pid or 0: cause_of_death(process.exitcode) for process in processes}
         for process in processes:
             process.terminate()
             process.join()
-        watched.bury()
+        watched.bury(causes)
     told(watched)
     if all(process.exitcode for process in processes):
         raise PilotfishError(f"every process of the search died, after {RESTARTS * jobs} restarts; their last words stand above")
+
+
+def cause_of_death(exitcode: int | None) -> str:
+    """In words; None: it was alive and is stopped now."""
+    if exitcode is None:
+        return "the search was interrupted"
+    if exitcode >= 0:
+        return f"its process ended with status {exitcode}"
+    try:
+        name = signal.Signals(-exitcode).name
+    except ValueError:
+        name = f"signal {-exitcode}"
+    return f"its process died of {name}" + (" (out of memory?)" if -exitcode == signal.SIGKILL else "")
 
 
 def _take_part(plan: Plan, number: int, parent: int) -> None:

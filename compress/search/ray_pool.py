@@ -59,6 +59,7 @@ def _search(ray: Any, plan: Plan, jobs: int, told: Callable[[Study], None]) -> N
             while len(under_way) < min(places, jobs or places) and plan.goes_on(study):
                 arm = poorer(study)
                 trial, genome = proposers[arm].next()
+                study.begin(trial)
                 reference = make.remote(genome, shared, plan.seed + trial.number, peers(study, arm), plan.floor)
                 under_way[reference] = (arm, trial, genome)
             if not under_way:

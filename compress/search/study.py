@@ -6,11 +6,13 @@ Two arms of equal cost, each an Optuna study: "search", and uniformly "random" b
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
+import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +30,8 @@ UNBUILDABLE = 1e12
 """Microseconds that stand for what has none; nothing is ranked by them."""
 JOURNAL = "study.journal"
 SETTINGS = "search.json"
+DIED = "its process died or was stopped"
+NOBODY: Mapping[int, str] = {}
 SAMPLERS = ("nsga2", "nsga3", "tpe", "random")
 
 
@@ -115,18 +119,36 @@ class Study:
         return sum(outcome.seconds for outcome in self.outcomes(arm))
 
     def running(self, arm: str) -> int:
-        """Trials that a process is at."""
-        return sum(not trial.state.is_finished() for trial in self.arms[arm].get_trials(deepcopy=False))
+        """Candidates in the making; draws among which a process still chooses are none."""
+        trials = self.arms[arm].get_trials(deepcopy=False)
+        return sum("begun" in trial.user_attrs and not trial.state.is_finished() for trial in trials)
 
-    def bury(self) -> int:
-        """Tell what the trials of this machine's dead processes came to -> how many there were."""
-        from optuna.trial import TrialState
+    def begin(self, trial: optuna.Trial) -> None:
+        """From here on a trial is a candidate in the making, no longer a draw: should its process die, it counts as failed."""
+        trial.set_user_attr("begun", time.time())
+
+    def bury(self, causes: Mapping[int, str] = NOBODY) -> int:
+        """Tell what became of the candidates of this machine's dead processes -> how many there were.
+
+        ``causes``: by process, why it died, of those that died just now; of others nobody knows how long they took.
+        """
+        import optuna
 
         dead = 0
-        for study in self.arms.values():
-            for trial in study.get_trials(deepcopy=False):
-                if not trial.state.is_finished() and _is_dead(trial.user_attrs.get("worker", "")):
-                    study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+        for arm, study in self.arms.items():
+            for frozen in study.get_trials(deepcopy=False):
+                worker, attrs = frozen.user_attrs.get("worker", ""), frozen.user_attrs
+                if frozen.state.is_finished() or not _is_dead(worker):
+                    continue
+                cause = causes.get(int(worker.rpartition(" ")[2]))
+                trial = optuna.trial.Trial(study, frozen._trial_id)
+                with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):  # another process was quicker
+                    if "begun" not in attrs or "genome" not in attrs:
+                        self.discard(arm, trial, "its process died before it was begun")
+                        continue
+                    seconds = time.time() - attrs["begun"] if cause else 0.0
+                    outcome = Outcome(genome_of(json.loads(attrs["genome"])), "failed", cause or DIED, seconds=seconds)
+                    self.tell(arm, trial, outcome)
                     dead += 1
         return dead
 

@@ -87,6 +87,7 @@ def work(plan: Plan, number: int = 0, wanted: Callable[[], bool] = lambda: True)
             while wanted() and plan.goes_on(study):
                 arm = poorer(study)
                 trial, genome = proposers[arm].next()
+                study.begin(trial)
                 mine = dataclasses.replace(task, seed=plan.seed + trial.number)
                 keep(plan, study, arm, trial, *attempt(genome, mine, judge, stops(study, arm), plan.shelf(arm)))
         finally:

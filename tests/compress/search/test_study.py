@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from pilotfish.compress.search.genome import Genome
+from pilotfish.compress.search.pool import cause_of_death
 from pilotfish.compress.search.propose import stops
 from pilotfish.compress.search.study import ARMS, SAMPLERS, Study, check_settings
 from pilotfish.compress.search.trial import Outcome
@@ -51,18 +52,36 @@ def test_a_failed_candidate_is_recorded_with_its_cause_and_the_others_stay(tmp_p
     assert "NaN" in study.outcomes("search")[0].cause
 
 
-def test_what_a_dead_process_was_at_is_buried_and_what_a_living_one_is_at_stays(tmp_path):
-    ask = (
-        "from pathlib import Path; from pilotfish.compress.search.study import Study; import sys\n"
-        "study = Study(Path(sys.argv[1])); trial = study.arms['search'].ask()\n"
-        "import os, socket; trial.set_user_attr('worker', f'{socket.gethostname()} {os.getpid()}')"
-    )
-    subprocess.run([sys.executable, "-c", ask, str(tmp_path)], check=True)
+ASK = """
+import os, socket, sys
+from pathlib import Path
+from pilotfish.compress.search.genome import Genome
+from pilotfish.compress.search.study import Study
+study = Study(Path(sys.argv[1]))
+for begun in (True, False):
+    trial, _ = study.ask("search", lambda trial: Genome((8,), "tanh", 0.0, 1.0, (32, 32), "float", "c"))
+    if begun:
+        study.begin(trial)
+print(os.getpid())
+"""
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_what_a_dead_process_was_at_is_buried_with_its_cause_and_what_a_living_one_is_at_stays(tmp_path, known):
+    pid = int(subprocess.run([sys.executable, "-c", ASK, str(tmp_path)], check=True, capture_output=True).stdout)
     study = Study(tmp_path)
-    study.ask("random", lambda _: _genome())
-    assert study.running("search") == study.running("random") == 1
-    assert study.bury() == 1
-    assert study.running("search") == 0 and study.running("random") == 1
+    study.begin(study.ask("random", lambda _: _genome())[0])
+    assert (study.running("search"), study.running("random")) == (1, 1)
+    assert study.bury({pid: cause_of_death(-9)} if known else {}) == 1
+    assert (study.running("search"), study.running("random")) == (0, 1)
+    (outcome,) = Study(tmp_path).outcomes("search")  # the draw that was never begun is none
+    assert outcome.state == "failed" and outcome.genome == _genome()
+    assert ("SIGKILL" in outcome.cause and outcome.seconds > 0) if known else ("died" in outcome.cause and outcome.seconds == 0)
+    assert study.bury() == 0
+
+
+def test_a_death_is_told_in_words():
+    assert "status 3" in cause_of_death(3) and "interrupted" in cause_of_death(None) and "SIGSEGV" in cause_of_death(-11)
 
 
 def test_a_discarded_draw_is_neither_an_outcome_nor_seen(tmp_path):
