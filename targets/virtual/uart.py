@@ -40,6 +40,8 @@ class UartMachine(Machine):
         self.cycles: Callable[[], int] = lambda: 0
         self._offset = uart.flash_offset_bytes
         self._paused = False
+        self.idled = True
+        """The firmware has waited for a byte since this was last cleared."""
         self._fault: Fault | None = None
         self._at = 0
         super().__init__(read_image(Path(elf), target.memory, find_core(target.cpu.core).isa), target)
@@ -71,7 +73,7 @@ class UartMachine(Machine):
 
     def _pause(self) -> None:
         """The firmware waits for a byte: it is asked for again when it goes on, as reading a status register changes nothing."""
-        self._paused = True
+        self._paused = self.idled = True
         self.engine.emu_stop()
 
     def boot(self) -> None:
@@ -166,9 +168,17 @@ class UartBoard:
         return self._cycles
 
     def _metered(self) -> int:
-        """Cycles since power-on, typical, with what flash costs; called in the middle of a reading of the clock."""
+        """Cycles since power-on, typical, with what flash costs; called in the middle of a reading of the clock.
+
+        A stretch in which the firmware waited for bytes has no length of its own: a cycle a block is counted for it.
+        """
         assert self._profiler is not None
         key = self._profiler.seen()
+        if self.machine.idled:
+            self.machine.idled = False
+            self._cycles += len(key[0]) // 8
+            self._profiler.forget()
+            return self._cycles
         if key not in self._known:
             if len(self._known) >= KNOWN:
                 self._known.clear()
