@@ -9,7 +9,7 @@ from typing import Any
 
 from ..figure import Figure, Source
 from ..targets import host
-from ..targets.reach import REMOTE
+from ..targets.reach import REMOTE, SerialLink
 from .artifact import Artifact
 from .cuda_driver import CudaError, Driver
 
@@ -27,9 +27,15 @@ def is_remote(artifact: Artifact) -> bool:
     return artifact.manifest.target.link.kind in REMOTE
 
 
+def is_behind_terminal(artifact: Artifact) -> bool:
+    """True where a serial link leads to a pseudo-terminal: an emulator, or a bridge to something that cannot be told from one."""
+    link = artifact.manifest.target.link
+    return isinstance(link, SerialLink) and link.port.startswith("/dev/pts/")
+
+
 def source_of(artifact: Artifact) -> Source:
     """Where numbers come from that the artifact itself computed: the real device, or its binary in an emulator."""
-    return "emulated" if is_virtual(artifact) else "measured"
+    return "emulated" if is_virtual(artifact) or is_behind_terminal(artifact) else "measured"
 
 
 def device_of(artifact: Artifact) -> str:
