@@ -30,6 +30,10 @@ def export(
     tune_trials: Annotated[
         int | None, typer.Option(min=0, help="Schedules that the tvm back-end tries out here, 384 take minutes; default: 0.")
     ] = None,
+    guard: Annotated[
+        str | None,
+        typer.Option(metavar="auto|FILE", help="A shell that lets no senseless action through: auto, or its settings (TOML)."),
+    ] = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the artifacts.")] = Path("dist"),
     as_json: Json = False,
     verbose: Verbose = False,
@@ -40,14 +44,18 @@ def export(
     """
     from ..export.build import export_policy
     from ..policy.bundle import Policy
+    from ..policy.guard_table import load_guard
     from ..targets import load_target, with_accuracy, with_tune_trials
 
     bundle, profiles = (
         Policy.load(policy),
         [with_tune_trials(with_accuracy(load_target(name), accuracy), tune_trials) for name in target],
     )
+    table = None if guard is None else load_guard(guard, bundle.contract, control_hz=control_hz)
     artifacts = [
-        export_policy(bundle, profile, backend, output, precision=precision, control_hz=control_hz, say=terminal.note)
+        export_policy(
+            bundle, profile, backend, output, precision=precision, control_hz=control_hz, guard=table, say=terminal.note
+        )
         for profile in profiles
     ]
     if as_json:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from ..errors import BadInput
 from ..policy.bundle import Policy
+from ..policy.guard import GuardTable
+from ..policy.guard_table import GUARD_FILE, dumped
 from ..runtime import trust
 from ..runtime.artifact import Artifact, writing_artifact
 from ..runtime.rate import control_rate
@@ -34,12 +36,15 @@ def export_policy(
     *,
     precision: str | None = None,
     control_hz: float | None = None,
+    guard: GuardTable | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Artifact:
     """Build OUTPUT/NAME@TARGET.BACKEND, sealed and remembered as built here.
 
     For a virtual board a few golden observations are executed, and ``say`` is told what was found. The rate to keep is
     ``control_hz``, else the policy's, else the target's, as in a bench.
+
+    ``guard``: the shell that goes with it (:mod:`pilotfish.policy.guard`): its table for every back-end, its code for C.
 
     ``precision``: the policy's own, or fp16 or bf16 where the back-end is tensorrt.
     Raises BadInput if the target does not list ``backend`` or the policy's precision, or if the policy has
@@ -67,6 +72,8 @@ def export_policy(
     path = Path(output) / f"{policy.name}@{target.name}.{chosen}"
     model = to_onnx(policy)
     with writing_artifact(path, policy) as (folder, fields):
+        if guard is not None:
+            (folder / GUARD_FILE).write_text(dumped(guard), encoding="utf-8")
         try:
             fields.update(build(policy, model, target, folder))
         except DoesNotFit as error:

@@ -12,11 +12,13 @@ import numpy as np
 
 from ..errors import BadInput
 from ..figure import Figure
+from ..policy.guard_table import GUARD_FILE
 from ..targets.onnxruntime import PROVIDERS
 from .artifact import Artifact
 from .board_bench import BOARD_OBSERVATIONS, board_bench
 from .c_session import CSession
 from .device_facts import device_facts, moment, since
+from .guard_cost import board_guard_figures, guard_figures
 from .onnxruntime_session import OnnxRuntimeSession
 from .open import open_session
 from .pace import pace
@@ -24,7 +26,7 @@ from .paced_figures import paced_fields, paced_figures
 from .percentiles import histogram, percentile_figures
 from .rate import control_rate
 from .realtime import conditions
-from .results import Progress, device_of, is_behind_terminal, is_remote, is_virtual, result
+from .results import Progress, device_of, is_remote, is_virtual, result
 from .session import Session
 from .stationary import warm_up
 from .tensorrt_session import TensorRTSession
@@ -84,6 +86,8 @@ def bench(
         if isinstance(session, VirtualSession):
             spread = np.linspace(0, len(observations) - 1, min(BOARD_OBSERVATIONS, len(observations))).round().astype(int)
             figures, verdict = board_bench(artifact, session.board, observations[spread], rate.period_us)
+            if GUARD_FILE in artifact.manifest.files:
+                figures |= board_guard_figures(session.board, observations[spread], device_of(artifact))
             fields |= verdict
         elif isinstance(session, WireSession):
             budget = artifact.manifest.target.control.jitter_budget_us
@@ -91,8 +95,6 @@ def bench(
             figures, told = wire_bench(
                 session, observations, hz, calls, paced_seconds, device=device, jitter_budget_us=budget, progress=progress
             )
-            if is_behind_terminal(artifact):  # an emulator's clock is its cycle model
-                figures = {name: dataclasses.replace(figure, source="estimated") for name, figure in figures.items()}
             fields |= told
         else:
             facts = device_facts()
@@ -126,7 +128,8 @@ def _host(
     device, rows, act = device_of(artifact), list(observations), session.act
     periods = round(hz * paced_seconds) if paced_seconds else 0
     native = session if isinstance(session, CSession) else None
-    total = calls * (2 if native else 1) + periods
+    guarded = native is not None and GUARD_FILE in artifact.manifest.files
+    total = calls * (1 + (native is not None) + guarded) + periods
 
     def report(base: int) -> Callable[[int, int], None] | None:
         return (lambda done, _: progress(base + done, total)) if progress else None
@@ -138,6 +141,9 @@ def _host(
         overhead_ns = timer_overhead_ns()
         call_us = time_calls(session, rows, calls, report(0))
         inside_us = time_inside(native, observations, calls, report(calls)) if native else None
+        guarded_us = (
+            time_inside(native, observations, calls, report(2 * calls), "policy_guard_time") if native and guarded else None
+        )
         session.reset()
         paced = pace(lambda k: act(rows[k % len(rows)]), hz, periods, progress=report(total - periods)) if periods else None
     path = f" through {native.call_path.partition(':')[0]}" if native else ""
@@ -158,6 +164,8 @@ def _host(
         how = f"by events, transfers and launch not included; host to host: {session.how}"
         figures |= percentile_figures("gpu", session.gpu_us(GPU_SAMPLES), source="measured", device=device, note=how)
     figures["first_call_us"] = Figure(first_us, "us", "measured", device=device, note="cold: the first call after loading")
+    if guarded_us is not None and inside_us is not None:
+        figures |= guard_figures(inside_us, guarded_us, device)
     fields["histograms"]["tight"] = histogram(tight_us)
     if inside_us is not None:
         fields["histograms"]["call"] = histogram(call_us)

@@ -122,13 +122,13 @@ class CSession:
     def state(self, flat: np.ndarray) -> None:
         self._state[: state_size(self.contract)] = checked_state(self.contract, flat)
 
-    def time_native(self, observations: np.ndarray, calls: int) -> np.ndarray | None:
+    def time_native(self, observations: np.ndarray, calls: int, function: str = "policy_time") -> np.ndarray | None:
         """Nanoseconds of each of ``calls`` self-timed calls, int64 [calls], rotating over ``observations`` float32 [N, n].
 
         The clock is read inside the library (CLOCK_MONOTONIC), so no Python is in the figure; None where the
-        library has no ``policy_time``.
+        library has no such ``function``: policy_time, or policy_guard_time for decisions that pass the guard.
         """
-        time = getattr(self._library, "policy_time", None)
+        time = getattr(self._library, function, None)
         if time is None:
             return None
         time.restype = ctypes.c_int32
@@ -136,7 +136,7 @@ class CSession:
         elapsed = np.zeros(calls, np.int64)
         code = time(ctypes.c_int32(calls), _POINTER(rows.ctypes.data), ctypes.c_int32(len(rows)), _POINTER(elapsed.ctypes.data))
         if code:
-            raise BadInput("policy_time", expected="0 (it timed its calls)", found=f"{code}")
+            raise BadInput(function, expected="0 (it timed its calls)", found=f"{code}")
         return elapsed
 
     def close(self) -> None:

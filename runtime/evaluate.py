@@ -18,6 +18,7 @@ from ..figure import Figure, Source
 from ..policy.bundle import Policy
 from ..policy.contract import MAX_DELAY, Contract
 from ..policy.environment import check_env, control_hz, make_env, to_env_action
+from ..policy.guard_table import read_guard
 from ..policy.latency import MAX_US, Latency
 from ..policy.own_environment import is_own
 from ..policy.reference import Reference
@@ -26,6 +27,7 @@ from ..targets import host
 from .artifact import Artifact
 from .frequency import STEPS, curve, frequency_figures
 from .gate import checked_gate, compare, passes
+from .guarded_session import GuardedSession
 from .open import open_session
 from .results import Progress, device_of, is_remote, result, source_of
 from .session import Session
@@ -124,13 +126,14 @@ def evaluate(
             if progress:
                 progress(before + done, total)
 
-        with closing(open_session(artifact, trust=trust)) as session:
+        with closing(_opened(artifact, trust)) as session:
             for done, episode_seed in enumerate(seeds, start=1):
                 earned, length = play(session, world, contract, episode_seed)
                 returns.append(earned)
                 lengths.append(length)
                 flown(0, done)
-            way = session.told() if is_remote(artifact) and hasattr(session, "told") else None
+            flown_by = getattr(session, "inner", session)
+            way = flown_by.told() if is_remote(artifact) and hasattr(flown_by, "told") else None
             if fas:
 
                 def fly(env: gymnasium.Env, seed: int) -> float:
@@ -168,6 +171,8 @@ def evaluate(
         "retained": retained,
     }
     extra: dict[str, Any] = {} if isinstance(scene, str) else {"scene": str(scene)}
+    if isinstance(session, GuardedSession):
+        extra["guard"] = session.counters
     if table is not None:
         more, extra["frequencies"] = frequency_figures(table, env_id, hz, source=source, device=device)
         figures |= more
@@ -190,6 +195,13 @@ def evaluate(
     )
     artifact.store_result("evaluate", data)
     return data
+
+
+def _opened(artifact: Artifact, trust: bool) -> Session:
+    """The artifact's session, behind its guard where it was exported with one: that is what would fly."""
+    session = open_session(artifact, trust=trust)
+    table = read_guard(artifact.path)
+    return session if table is None else GuardedSession(session, table)
 
 
 def _delays(

@@ -73,15 +73,17 @@ def time_calls(session: Session, rows: list[np.ndarray], calls: int, progress: P
     return np.asarray(elapsed, np.float64) / 1e3
 
 
-def time_inside(session: CSession, observations: np.ndarray, calls: int, progress: Progress | None) -> np.ndarray | None:
-    """The same by the library's own loop; None where it has none."""
+def time_inside(
+    session: CSession, observations: np.ndarray, calls: int, progress: Progress | None, function: str = "policy_time"
+) -> np.ndarray | None:
+    """The same by the library's own loop, the ``function``; None where it has none."""
     parts: list[np.ndarray] = []
     done, stop = 0, time.perf_counter() + MAX_TIGHT_SECONDS
     chunk = 16  # grows to CHUNK: the library cannot be interrupted, and the first chunks say how slow it is
     while done < calls and time.perf_counter() < stop:
         size = min(chunk, calls - done)
         # Each chunk goes on where the last one ended, so that all observations take part.
-        part = session.time_native(np.roll(observations, -(done % len(observations)), axis=0), size)
+        part = session.time_native(np.roll(observations, -(done % len(observations)), axis=0), size, function)
         if part is None:
             return None
         parts.append(part)

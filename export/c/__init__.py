@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import Unsupported
 from ...policy.bundle import Policy
+from ...policy.guard_table import read_guard
 from ...policy.layers import HashedLinear
 from ...targets import host as this_machine
 from ...targets.profile import Target
 from .firmware import build_firmware, memory_map
+from .guard import HARNESS, TIMING, guard_files
 from .header import header_of
 from .host import build_library
 from .machine import machine_for
@@ -53,17 +55,23 @@ def build(policy: Policy, model: onnx.ModelProto, target: Target, folder: Path) 
         files["link.ld"] = Template(template("link.ld.in")).substitute(memory_map(target))
     else:
         files["host_timing.c"] = template("host_timing.c")
+    guard = read_guard(folder)
+    more: tuple[str, ...] = ()
+    if guard is not None:
+        beside = HARNESS if virtual else TIMING
+        files |= guard_files(policy, guard) | {beside: template(beside)}
+        more = ("guard.c", beside)
     for name, text in files.items():
         (folder / name).write_text(text, encoding="utf-8")
     sizes = {"weights": source.table_bytes, "arena": source.arena_bytes, "state": source.ram.state_bytes}
     if virtual:
-        tools, measured = build_firmware(folder, target)
+        tools, measured = build_firmware(folder, target, more=more)
         sizes |= measured
         if target.uart is not None:
             tools["serial"], measured = serial_beside(policy, target, folder)
             sizes |= measured
     else:
-        tools = build_library(folder, target)
+        tools = build_library(folder, target, more=more)
         sizes["library"] = (folder / "policy.so").stat().st_size
     return {
         "target": target,

@@ -58,8 +58,8 @@ is in it because an older CPU reads that instruction as BSR and computes somethi
 """
 
 
-def build_library(folder: Path, target: Target, compiler: Compiler | None = None) -> dict[str, str]:
-    """Compile policy.c and host_timing.c in ``folder`` to policy.so, and the binding; returns the manifest's tools.
+def build_library(folder: Path, target: Target, compiler: Compiler | None = None, more: tuple[str, ...] = ()) -> dict[str, str]:
+    """Compile policy.c, host_timing.c and ``more`` in ``folder`` to policy.so, and the binding; returns the manifest's tools.
 
     ``cpu_flags`` names the extensions that the processor must have to run it, so that another machine can refuse;
     ``binding`` says what the CPython extension needs, or why there is none.
@@ -68,7 +68,7 @@ def build_library(folder: Path, target: Target, compiler: Compiler | None = None
     flags = [*BASE_FLAGS, *checked_flags(target)]
     flags += width_flags(compiler, flags)
     # -Bsymbolic: host_timing.c times this library's policy, whatever else is loaded.
-    arguments = [*flags, "-fPIC", "-shared", "-Wl,-Bsymbolic", "-o", "policy.so", "policy.c", "host_timing.c"]
+    arguments = [*flags, "-fPIC", "-shared", "-Wl,-Bsymbolic", "-o", "policy.so", "policy.c", "host_timing.c", *more]
     compiler.run(arguments, folder)
     return {
         "compiler": compiler.version,

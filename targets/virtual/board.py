@@ -136,14 +136,19 @@ class VirtualBoard:
             raise BadInput("state", expected=f"shape {self._state.shape}", found=f"shape {new.shape}")
         self._state[:] = new
 
-    def profile(self, observations: npt.ArrayLike, *, enough_instructions: int | None = None) -> BoardProfile:
+    def profile(
+        self, observations: npt.ArrayLike, *, enough_instructions: int | None = None, step: str = "pilotfish_step"
+    ) -> BoardProfile:
         """What each decision costs: ``observations`` [N, obs], taken in order from a reset; ends with a reset.
+
+        ``step``: the function that decides, such as "pilotfish_guard_step" where the firmware has a guard.
 
         After ``enough_instructions`` no further observation is taken: soft float costs 0.3 s each.
         """
         rows = np.asarray(observations, np.float32)
         if rows.ndim != 2 or len(rows) == 0 or rows.shape[1:] != self._shape:
             raise BadInput("observations", expected=f"shape [N, {self.sizes.obs}] with N > 0", found=f"shape {list(rows.shape)}")
+        address = self._machine.image.symbol(step).address
         self.reset()
         free = self._paint_stack()
         with Profiler(self._machine, self._table, self.target.cost) as profiler:
@@ -152,7 +157,7 @@ class VirtualBoard:
                 if enough_instructions is not None and sum(call.instructions for call in calls) >= enough_instructions:
                     break
                 self._observe(row)
-                calls.append(profiler.call(self._step))
+                calls.append(profiler.call(address))
         touched = np.flatnonzero(free != PAINT)
         stack_bytes = int(free.size - touched[0] + 3) // 4 * 4 if touched.size else 0
         self.reset()

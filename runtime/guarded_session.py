@@ -1,0 +1,86 @@
+"""A session behind its guard: the Python mirror of what the C back-end's guard does, around any back-end's session."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+
+from ..errors import Unsupported
+from ..policy.guard import Guard, GuardTable
+from ..policy.guard_table import read_guard
+from .artifact import Artifact
+from .open import open_session
+from .session import Session, checked_output
+
+
+class GuardedSession:
+    """See :class:`pilotfish.runtime.session.Session`; ``act`` never returns what the guard would not let through.
+
+    ``judge_deadline``: time the policy, and drop a decision that took longer than the table's deadline. Not where the
+    environment is simulated and waits.
+    """
+
+    def __init__(self, session: Session, table: GuardTable, *, judge_deadline: bool = False) -> None:
+        self.inner, self.guard, self.contract = session, Guard(table), session.contract
+        self._judge = judge_deadline
+        self.last = 0
+        """What happened in the latest decision: :class:`pilotfish.policy.guard.Flag` bits; 0: the policy's own action."""
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """How often each thing has happened, by name; readable at any time."""
+        return dict(self.guard.counters)
+
+    @property
+    def state(self) -> np.ndarray:
+        return self.inner.state
+
+    @state.setter
+    def state(self, flat: np.ndarray) -> None:
+        self.inner.state = flat
+
+    def reset(self) -> None:
+        """Start an episode: state and earlier action are forgotten, the counters go on."""
+        self.inner.reset()
+        self.guard.reset()
+
+    def act(self, obs: np.ndarray) -> np.ndarray:
+        """:meth:`act_at` for an observation of this moment."""
+        return self.act_at(obs, 0)
+
+    def act_at(self, obs: np.ndarray, age_us: int) -> np.ndarray:
+        """obs float32 [n], measured ``age_us`` ago -> the action to send, float32 [m]."""
+        begun = time.perf_counter_ns()
+
+        def took_us() -> int:
+            return (time.perf_counter_ns() - begun) // 1000
+
+        action, self.last = self.guard.step(
+            obs, self.inner.act, age_us=age_us, took_us=took_us if self._judge else None, restart=self.inner.reset
+        )
+        return action
+
+    def act_into(self, obs: np.ndarray, out: np.ndarray) -> None:
+        """:meth:`act` into ``out``."""
+        checked_output(self.contract, out, (self.contract.action.size,), obs)
+        out[:] = self.act(obs)
+
+    def late(self, obs: np.ndarray | None = None) -> np.ndarray:
+        """The action to send where the deadline passes without a decision; ``obs``: the newest observation."""
+        action, self.last = self.guard.late(obs)
+        return action
+
+    def close(self) -> None:
+        self.inner.close()
+
+
+def open_guarded(artifact: Artifact, *, trust: bool = False, **settings: Any) -> GuardedSession:
+    """A session for an artifact that was exported with ``--guard``, behind that guard; Unsupported for any other."""
+    table = read_guard(artifact.path)
+    if table is None:
+        raise Unsupported(
+            artifact.path, expected="an artifact with a guard", found="none", repair="Export it with --guard auto, or a TOML file"
+        )
+    return GuardedSession(open_session(artifact, trust=trust), table, **settings)
