@@ -21,8 +21,9 @@ from .limits import limits_of
 from .pool import finished, search_with
 from .prove import candidates, prove
 from .ray_pool import search_on_ray
+from .samplers import SAMPLERS
 from .space import Space, fitted
-from .study import ARMS, SAMPLERS, Study, check_settings
+from .study import ARMS, Study, check_settings
 from .worker import Plan
 
 TEACHER = "teacher.policy"

@@ -11,7 +11,6 @@ import json
 import os
 import socket
 import time
-import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from ... import sealed
 from ...errors import BadInput, require
 from .genome import Genome, genome_of
 from .limits import LIMITED
+from .samplers import fixing, sampler_of
 from .trial import Outcome
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ JOURNAL = "study.journal"
 SETTINGS = "search.json"
 DIED = "its process died or was stopped"
 NOBODY: Mapping[int, str] = {}
-SAMPLERS = ("nsga2", "nsga3", "tpe", "random")
 
 
 class Study:
@@ -51,7 +50,7 @@ class Study:
         self.arms: dict[str, optuna.Study] = {
             arm: optuna.create_study(
                 study_name=arm, storage=storage, load_if_exists=True, directions=["maximize", "minimize"],
-                sampler=sampler_of(sampler if arm == "search" else "random", seed + 7 * number),
+                sampler=sampler_of(sampler if arm == "search" else "random", seed + 7 * number, floor),
             )
             for number, arm in enumerate(ARMS)
         }  # fmt: skip
@@ -63,7 +62,7 @@ class Study:
         sampler = study.sampler
         try:
             if fixed:
-                study.sampler = _fixing(fixed, sampler)
+                study.sampler = fixing(fixed, sampler)
             trial = study.ask()
             trial.set_user_attr("worker", f"{socket.gethostname()} {os.getpid()}")
             genome = draw(trial)
@@ -151,29 +150,6 @@ class Study:
                     self.tell(arm, trial, outcome)
                     dead += 1
         return dead
-
-
-def sampler_of(name: str, seed: int) -> optuna.samplers.BaseSampler:
-    """Optuna's sampler by our name; all but "random" rank by the constraints first."""
-    from optuna import samplers
-
-    made: dict[str, Callable[[], samplers.BaseSampler]] = {
-        "nsga2": lambda: samplers.NSGAIISampler(population_size=12, seed=seed),
-        "nsga3": lambda: samplers.NSGAIIISampler(population_size=12, seed=seed),
-        "tpe": lambda: samplers.TPESampler(multivariate=True, group=True, seed=seed),
-        "random": lambda: samplers.RandomSampler(seed=seed),
-    }
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Optuna calls some of these experimental, on every start
-        return made[name]()
-
-
-def _fixing(fixed: dict[str, Any], sampler: optuna.samplers.BaseSampler) -> optuna.samplers.BaseSampler:
-    from optuna import samplers
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return samplers.PartialFixedSampler(fixed, sampler)
 
 
 def check_settings(folder: Path, settings: dict[str, Any]) -> None:

@@ -9,7 +9,8 @@ import pytest
 from pilotfish.compress.search.genome import Genome
 from pilotfish.compress.search.pool import cause_of_death
 from pilotfish.compress.search.propose import stops
-from pilotfish.compress.search.study import ARMS, SAMPLERS, Study, check_settings
+from pilotfish.compress.search.samplers import SAMPLERS
+from pilotfish.compress.search.study import ARMS, Study, check_settings
 from pilotfish.compress.search.trial import Outcome
 from pilotfish.compress.search.worker import poorer
 from pilotfish.errors import BadInput
