@@ -6,9 +6,10 @@ import importlib.util
 import shutil
 from typing import Literal, NamedTuple
 
-from ..errors import PilotfishError
+from ..errors import MissingTool, PilotfishError
 from . import host
 from .profile import Target
+from .reach import AgentLink, SshLink
 from .virtual.cores import CORES, Core, find_core
 from .virtual.cycles import find_table
 
@@ -26,6 +27,8 @@ class Finding(NamedTuple):
 def check_target(target: Target) -> list[Finding]:
     """Everything that can be said about ``target`` without building for it; an "error" means it cannot work here."""
     findings = _check_backends(target) + _check_compiler(target)
+    if isinstance(target.link, SshLink | AgentLink):
+        return findings + _check_computer(target, target.link)
     return findings + (_check_virtual(target) if target.link.kind == "virtual" else _check_local(target))
 
 
@@ -99,6 +102,27 @@ def _check_local(target: Target) -> list[Finding]:
         findings.append(Finding("warning", "compile.triple is set, although the target is this machine"))
     if target.cost:
         findings.append(Finding("warning", "a cost model is given, but latency will be measured here"))
+    return findings
+
+
+def _check_computer(target: Target, settings: SshLink | AgentLink) -> list[Finding]:
+    """Does it answer, and is it the machine that is compiled for?"""
+    from .links.open import open_link
+
+    try:
+        link = open_link(settings)
+        try:
+            device = link.device()
+        finally:
+            link.close()
+    except PilotfishError as error:
+        # A profile is not wrong because a device is switched off.
+        return [Finding("error" if isinstance(error, MissingTool) else "warning", str(error))]
+    findings = [Finding("ok", f"{link.name} answers: {device.name} ({device.machine})")]
+    findings.append(Finding("ok", f"Python {device.python} there" if device.python else f"no Python there: {device.why}"))
+    wanted = target.compile.triple.partition("-")[0] or host.machine().partition("-")[0]
+    if "c" in target.backends and device.machine.partition("-")[0] != wanted:
+        findings.append(Finding("error", f"the c back-end compiles for {wanted}; set compile.triple for {device.machine}"))
     return findings
 
 

@@ -16,6 +16,7 @@ from .firmware import build_firmware, memory_map
 from .guard import HARNESS, TIMING, guard_files
 from .header import header_of
 from .host import build_library
+from .linux import build_linux
 from .machine import machine_for
 from .operators import OPERATORS, READ_ONLY
 from .reader import read
@@ -42,14 +43,16 @@ def build(policy: Policy, model: onnx.ModelProto, target: Target, folder: Path) 
     ``sizes`` in bytes: weights (constant tables), arena (scratch), state (the caller's), and for firmware flash and ram
     (static); a target with a [uart] table gets a serial firmware too (``serial_flash``, ``serial_ram``). ``tools`` say for
     every dense layer which kernel it got, and how close scratch memory is to the least possible.
+    A computer that a link reaches gets a native runner beside the library (:mod:`pilotfish.export.c.runner`).
     Raises Unsupported for a graph or target that the back-end cannot print, BadInput if the image does not
     fit the target's memory, MissingTool without a compiler.
     """
-    if target.link.kind not in ("local", "virtual"):
-        raise Unsupported(f"target {target.name}, link", expected="local or virtual", found=target.link.kind)
+    if target.link.kind == "serial":
+        expected = "virtual: a board's firmware is built from its virtual board's profile, and reached with --link serial://PORT"
+        raise Unsupported(f"target {target.name}, link", expected=expected, found="serial")
     source = generate_for(policy, model, target)
     files = source.files | selftest_files(policy, target)
-    virtual = target.link.kind == "virtual"
+    virtual, machine = target.link.kind == "virtual", this_machine.machine()
     if virtual:
         files |= {name: template(name) for name in ("harness.c", "startup.c")}
         files["link.ld"] = Template(template("link.ld.in")).substitute(memory_map(target))
@@ -70,6 +73,9 @@ def build(policy: Policy, model: onnx.ModelProto, target: Target, folder: Path) 
         if target.uart is not None:
             tools["serial"], measured = serial_beside(policy, target, folder)
             sizes |= measured
+    elif target.link.kind in ("ssh", "agent"):
+        tools, measured, machine = build_linux(policy, target, folder, more)
+        sizes |= measured
     else:
         tools = build_library(folder, target, more=more)
         sizes["library"] = (folder / "policy.so").stat().st_size
@@ -79,7 +85,7 @@ def build(policy: Policy, model: onnx.ModelProto, target: Target, folder: Path) 
         "precision": policy.precision,
         "entry": "firmware.elf" if virtual else "policy.so",
         "native": not virtual,
-        "machine": "any" if virtual else this_machine.machine(),
+        "machine": "any" if virtual else machine,
         "tools": tools
         | {
             "accuracy": target.compile.accuracy,

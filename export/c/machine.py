@@ -48,16 +48,22 @@ CORTEX_M0 = Machine(fpu=False)
 """Machines with a name, for tests and for reading."""
 
 
+def crossed(target: Target) -> bool:
+    """True where ``target`` is another machine than this one, and Zig compiles for it."""
+    return target.link.kind == "virtual" or (target.link.kind != "local" and target.compile.triple != "")
+
+
 def machine_for(target: Target, compiler: Compiler | None = None) -> Machine:
     """The machine that ``target``'s compiler flags describe.
 
     Raises MissingTool without the target's compiler, BadInput for flags that a profile may not use.
     """
     if compiler is None:
-        compiler = host_compiler() if target.link.kind == "local" else zig_compiler()
+        compiler = zig_compiler() if crossed(target) else host_compiler()
     flags = list(checked_flags(target))
-    if target.link.kind != "local":
-        flags = ["-target", target.compile.triple, f"-mcpu={target.compile.mcpu}", *flags]
+    if crossed(target):
+        mcpu = [f"-mcpu={target.compile.mcpu}"] if target.compile.mcpu or target.link.kind == "virtual" else []
+        flags = ["-target", target.compile.triple, *mcpu, *flags]
     try:
         defined = macros(compiler, tuple(flags))
     except CompileError as error:
