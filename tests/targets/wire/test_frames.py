@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given
@@ -18,6 +19,11 @@ frames = st.builds(Frame, st.integers(0, 255), st.integers(0, 2**32 - 1), payloa
 
 def line(frame: Frame) -> bytes:
     return encode(frame.kind, frame.sequence, frame.payload)
+
+
+def test_the_example_of_the_specification_holds() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "wire.md").read_text()
+    assert f"    {encode(2, 1).hex(' ')}\n" in text and f"`{unstuffed(encode(2, 1)[1:-1]).hex(' ')}`" in text
 
 
 @given(payloads)
