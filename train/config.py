@@ -15,6 +15,7 @@ from ..policy.contract import MAX_DELAY
 from ..policy.latency import Latency
 from ..policy.layers import ActivationName
 from ..policy.scene import Scene, plain
+from .one_shot.family import Family
 from .sparse.settings import Sparsity
 
 STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
@@ -127,6 +128,8 @@ class _Common:
             settings.pop(name, None)
         if self.sparsity is None:  # checkpoints from before this setting keep their names
             del settings["sparsity"]
+        if settings.get("one_shot", 0) is None:
+            del settings["one_shot"]
         if not settings.get("conv"):
             settings.pop("conv", None)
         if settings.get("initial_temperature") == 1.0:
@@ -182,6 +185,9 @@ class PPOConfig(_Common):
     """[channels, kernel, stride] of every convolution before the hidden layers of actor and critic, for observations that are
     images: Boxes of [height, width, channels], [channels, height, width] or [height, width]. With ``history`` above 1, over the
     frames of the history instead, in time. Images are normalized by their bounds."""
+    one_shot: Family | None = None
+    """Train a hypernetwork that gives the weights of every architecture of a family (docs/one-shot.md), each environment flown by
+    another one. ``hidden`` is then the one that the evaluations on the way, and the policy in the end, are of. None: it alone."""
     recurrent: Literal["none", "gru", "lstm", "cfc"] = "none"
     """A memory before the hidden layers of the actor, and of the critic unless it is asymmetric."""
     recurrent_size: Annotated[int, Field(gt=0, le=4096)] = 32
@@ -195,6 +201,15 @@ class PPOConfig(_Common):
     def _check(self) -> PPOConfig:
         if self.recurrent == "none" and (self.recurrent_rank is not None or self.recurrent_sparsity):
             raise ValueError("recurrent_rank and recurrent_sparsity need recurrent = gru, lstm or cfc")
+        if self.one_shot is not None:
+            if self.recurrent != "none" or self.conv or self.layer_norm or self.sparsity is not None or self.asymmetric_critic:
+                raise ValueError(
+                    "one_shot knows actors of linear layers alone: no recurrent, conv, layer_norm, sparsity, asymmetric_critic"
+                )
+            if self.minibatch_size < self.n_envs:
+                raise ValueError(
+                    f"minibatch_size {self.minibatch_size} leaves no decision for each of {self.n_envs} architectures"
+                )
         if self.conv and (self.recurrent != "none" or self.asymmetric_critic or self.critic == "simba"):
             raise ValueError('conv needs recurrent = "none", critic = "mlp" and a critic that sees what the actor does')
         if self.recurrent != "none" and self.critic == "simba" and not self.asymmetric_critic:

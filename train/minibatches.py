@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -35,6 +36,13 @@ class Batch:
     """The actor's recurrent tensors before the first step, [b, size] each."""
     judgement: State = ()
     """The critic's."""
+
+
+class Table(Protocol):
+    """The decisions of a rollout."""
+
+    def minibatches(self, size: int, random: np.random.Generator) -> Iterator[Batch]:
+        """One epoch, with about ``size`` decisions a batch."""
 
 
 class Rows:

@@ -25,7 +25,7 @@ from .config import PPOConfig
 from .environments import VectorEnv
 from .heads import Categorical, Gaussian, Head
 from .memory import Memoryless, Net, Simba
-from .minibatches import Batch, Columns, Rows
+from .minibatches import Batch, Columns, Rows, Table
 from .normalizer import ObservationNormalizer, RewardScaler
 from .off_actor import make_actor
 from .rollout import Collector, Rollout
@@ -42,6 +42,8 @@ class PPO:
     """Schulman et al. 2017, arXiv 1707.06347: :meth:`iterate` collects a rollout and learns from it."""
 
     name = "PPO"
+    critic_is_told = 0
+    """Numbers that the critic sees beside observations."""
 
     def __init__(self, config: PPOConfig, envs: VectorEnv, device: torch.device) -> None:
         self.config, self.device, self.env_id = config, device, envs.env_id
@@ -66,7 +68,7 @@ class PPO:
                 f"asymmetric_critic on {config.env}", expected="an environment with a true state apart from its observation",
                 found="none", repair="Leave asymmetric_critic out, or use a batched world with privileged()",
             )  # fmt: skip
-        seen = size if true is None else true.shape[1]
+        seen = (size if true is None else true.shape[1]) + self.critic_is_told
         # What only a memory can tell the actor, only a memory can tell a critic that sees no more.
         judge = network_layers(
             seen if image is None else eyes[1], config.critic_hidden, "tanh", False, 1, cell if true is None else None, eyes[0]
@@ -166,7 +168,7 @@ class PPO:
         advantage = advantages(self.scaler(rollout.reward, ended), value, following, ended, config.gamma, config.gae_lambda)
         target = advantage + value
         recurrent = config.recurrent != "none"
-        table = Columns(rollout, advantage, target, before) if recurrent else Rows(rollout, advantage, target)
+        table = Columns(rollout, advantage, target, before) if recurrent else self._table(rollout, advantage, target)
         logged: list[Tensor] = []
         for _ in range(config.epochs):
             *most, final = table.minibatches(config.minibatch_size, self.random)
@@ -197,6 +199,9 @@ class PPO:
             "ppo/explained_variance": 1 - error / spread if spread > 0 else 0.0,
             "ppo/learning_rate": rate,
         }
+
+    def _table(self, rollout: Rollout, advantage: Tensor, target: Tensor) -> Table:
+        return Rows(rollout, advantage, target)
 
     def _step(self, batch: Batch, rate: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """One gradient step -> (network's output, change of the log-probability, gain, critic's error), each [B] or [B, m]."""

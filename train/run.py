@@ -29,6 +29,8 @@ from .device import one_thread, resolve_device
 from .environments import VectorEnv
 from .evaluation import ClosedLoop, held_out_seeds
 from .interrupt import Interrupt
+from .one_shot.learner import Led, Population, one_shot
+from .one_shot.trained import Trained
 from .ppo import PPO
 from .progress import Bar, Scalars, Watcher
 from .sac import SAC
@@ -41,6 +43,10 @@ from .worlds.vector import vector_env
 
 _AFTERWARDS = 0xE7A2
 """The stream of seeds that judge a policy whose training was stopped because of its evaluation."""
+
+
+FAMILY = "family"
+"""What a one-shot training leaves in its folder beside checkpoint and scalars."""
 
 
 class Learner(Protocol):
@@ -63,7 +69,12 @@ class Learner(Protocol):
         """The inverse of ``state``; False if it could not be exact."""
 
 
-ALGORITHMS: dict[str, Callable[[Any, VectorEnv, torch.device], Learner]] = {"ppo": PPO, "sac": SAC, "td3": TD3}
+ALGORITHMS: dict[str, Callable[[Any, VectorEnv, torch.device], Learner]] = {
+    "ppo": PPO,
+    "sac": SAC,
+    "td3": TD3,
+    "one-shot": one_shot,
+}
 
 
 def train(
@@ -112,7 +123,8 @@ class _Run:
         watchers: Sequence[Watcher],
     ) -> None:
         self.config, self.folder, self.envs, self.progress = config, folder, envs, progress
-        self.learner = ALGORITHMS[config.algorithm](config, envs, device)
+        several = isinstance(config, PPOConfig) and config.one_shot is not None
+        self.learner = ALGORITHMS["one-shot" if several else config.algorithm](config, envs, device)
         self.path = checkpoint_path(folder, config.digest)
         self.recent: deque[float] = deque(maxlen=20)
         self.best: dict[str, Any] | None = None
@@ -257,6 +269,9 @@ class _Run:
         return float(returns.mean())
 
     def _finish(self) -> Policy:
+        if isinstance(self.learner, Led | Population):
+            pattern = self._policy(*self.learner.parts_of(self.learner.family.members[0]), self.learner.steps)
+            Trained(self.learner.actors, pattern).save(self.folder / FAMILY)
         policy = self._kept()
         return policy.replace(golden=record_golden(policy, self.config.env, seed=self.config.seed))
 
