@@ -17,12 +17,15 @@ from collections.abc import Callable
 import numpy as np
 
 from ..errors import PilotfishError
+from ..policy.guard import COUNTERS, GuardTable
+from ..policy.guard_table import read_guard
 from ..targets import host
 from ..targets.reach import LocalLink
 from ..targets.wire.frames import MAX_PAYLOAD_BYTES, Decoder, Frame, encode
 from ..targets.wire.messages import REPLY, SKIPPED, WRAP, Identity, Kind, Refusal, Stats, floats, pack_decision
 from .artifact import Artifact
 from .c_session import CSession
+from .guarded_session import GuardedSession
 from .open import open_session
 from .pace import pace
 from .session import Session, action_size, state_size
@@ -38,12 +41,15 @@ ROWS = 1024
 class Server:
     """Bytes in, bytes out: a session behind the wire protocol."""
 
-    def __init__(self, session: Session, digest: str, board: str) -> None:
+    def __init__(self, session: Session, digest: str, board: str, guard: GuardTable | None = None) -> None:
+        """``guard``: of an artifact that was exported with one."""
         contract = session.contract
         self.session, self.stopped = session, False
+        self._guarded = None if guard is None else GuardedSession(session, guard)
         obs, state, action = contract.observation.size, state_size(contract), action_size(contract)
         self.identity = Identity(
             discrete=contract.action.kind == "discrete",
+            guarded=guard is not None,
             obs=obs,
             state=state,
             action=action,
@@ -73,6 +79,8 @@ class Server:
             Kind.STATS: (0, lambda _: self.stats.pack()),
             Kind.STOP: (0, self._stop),
         }
+        if self._guarded is not None:
+            self._requests |= {Kind.GUARDED: (4 + 4 * obs, self._guarded_step), Kind.GUARD: (0, self._guard_counters)}
         session.reset()
 
     @property
@@ -113,7 +121,7 @@ class Server:
             raise _Refuse(Refusal.FAILED, f"{type(error).__name__}: {error}") from error
 
     def _reset(self, _: bytes) -> bytes:
-        self.session.reset()
+        (self._guarded or self.session).reset()
         return b""
 
     def _step(self, payload: bytes) -> bytes:
@@ -124,6 +132,19 @@ class Server:
         self._decisions += 1
         self._last_ticks, self._worst_ticks = ticks, max(ticks, self._worst_ticks)
         return pack_decision(action, ticks)
+
+    def _guarded_step(self, payload: bytes) -> bytes:
+        assert self._guarded is not None
+        obs = np.frombuffer(payload, "<f4", offset=4).astype(np.float32)
+        begin = time.perf_counter_ns()
+        action = self._guarded.act_at(obs, int.from_bytes(payload[:4], "little"))
+        ticks = min(time.perf_counter_ns() - begin, MAX_TICKS)
+        return struct.pack("<II", ticks, self._guarded.last) + floats(action)
+
+    def _guard_counters(self, _: bytes) -> bytes:
+        assert self._guarded is not None
+        counted = self._guarded.counters
+        return struct.pack(f"<{len(COUNTERS)}I", *(counted[name] for name in COUNTERS))
 
     def _set_state(self, payload: bytes) -> bytes:
         self.session.state = np.frombuffer(payload, "<f4").astype(np.float32)
@@ -210,11 +231,9 @@ def main(arguments: list[str] | None = None) -> int:
         artifact = Artifact.load(chosen.artifact).reached_by(LocalLink())  # it is here now, however it came
         session = open_session(artifact, trust=chosen.trust)
         try:
-            serve(
-                Server(session, artifact.manifest.policy_digest, host.device_name()[:64]),
-                lambda: os.read(0, 1 << 16),
-                _writer(line),
-            )
+            name, guard = host.device_name()[:64], read_guard(artifact.path)
+            server = Server(session, artifact.manifest.policy_digest, name, guard)
+            serve(server, lambda: os.read(0, 1 << 16), _writer(line))
         finally:
             session.close()
     except BrokenPipeError:

@@ -54,7 +54,7 @@ def serial_beside(policy: Policy, target: Target, folder: Path) -> tuple[str, di
 
 
 def build_serial(policy: Policy, target: Target, folder: Path, compiler: Compiler | None = None) -> dict[str, int]:
-    """Write and build ``folder``/serial from the policy.c and policy.h in ``folder``; returns {"serial_flash", "serial_ram"}.
+    """Write and build ``folder``/serial from the policy.c (and guard.c) in ``folder``; returns {"serial_flash", "serial_ram"}.
 
     Sizes in bytes: what is programmed, and static memory. Raises Unsupported for a profile that its [uart] table does not go
     with, DoesNotFit with the numbers, MissingTool without Zig.
@@ -70,6 +70,9 @@ def build_serial(policy: Policy, target: Target, folder: Path, compiler: Compile
     if uart.crystal_hz is not None:
         defines.append(f"-DBOARD_CRYSTAL_HZ={uart.crystal_hz}")
     sources = ["../policy.c", "wire.c", "board.c", "main.c", "startup.c"]
+    if (folder / "guard.c").is_file():
+        sources.append("../guard.c")
+        defines.append("-DWIRE_GUARD")
     flags = [*firmware_flags(target), *defines, "-I.."]
     link(compiler or zig_compiler(), target, flags, sources, place, script="serial.ld", output=ELF)
     elf = (place / ELF).read_bytes()

@@ -114,9 +114,9 @@ class BoardOnSerial:
         del installed, options, progress
         raise MissingTool(f"{self.name}: {verb} needs a device with Python; a board is flown over its channel")
 
-    def channel(self, installed: Installed) -> Channel:
+    def channel(self, installed: Installed, arguments: tuple[str, ...] = ()) -> Channel:
         """The port, given up and opened anew where it was open: a board that was unplugged comes back as another file."""
-        del installed
+        del installed, arguments
         self.close()
         return self._port()
 

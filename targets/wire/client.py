@@ -20,14 +20,17 @@ from .messages import (
     REPLY,
     WRAP,
     Decision,
+    GuardedDecision,
     Identity,
     Kind,
     Refusal,
     Stats,
     floats,
     pack_period,
+    unpack_counters,
     unpack_decision,
     unpack_floats,
+    unpack_guarded,
 )
 
 
@@ -129,6 +132,15 @@ class Client:
     def step(self, obs: np.ndarray) -> Decision:
         """One decision on ``obs`` float32 [obs]; the device's state advances once, however often it is asked."""
         return unpack_decision(self.request(Kind.STEP, self._observation(obs)), self.identity)
+
+    def guarded_step(self, obs: np.ndarray, age_us: int = 0) -> GuardedDecision:
+        """One decision on ``obs``, measured ``age_us`` microseconds ago, behind the device's guard; Refused where it has none."""
+        payload = struct.pack("<I", age_us) + self._observation(obs)
+        return unpack_guarded(self.request(Kind.GUARDED, payload), self.identity)
+
+    def guard_counters(self) -> dict[str, int]:
+        """What the device's guard has counted since it started, by name; Refused where it has none."""
+        return unpack_counters(self.request(Kind.GUARD))
 
     def _observation(self, obs: np.ndarray) -> bytes:
         values, size = np.asarray(obs, np.float32), self.identity.obs

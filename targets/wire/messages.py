@@ -9,6 +9,7 @@ from enum import IntEnum
 import numpy as np
 
 from ...errors import BadInput
+from ...policy.guard import COUNTERS
 
 REPLY = 0x80
 """A reply's kind is its request's kind plus this."""
@@ -32,6 +33,8 @@ class Kind(IntEnum):
     SAMPLES = 9
     STATS = 10
     STOP = 11
+    GUARDED = 12
+    GUARD = 13
     ERROR = 0x7F
     """Only as a reply (0xFF): why the request was not carried out."""
 
@@ -53,6 +56,8 @@ class Identity:
 
     discrete: bool
     """True: the action is one index."""
+    guarded: bool
+    """True: it has a guard around the policy, and answers GUARDED and GUARD."""
     obs: int
     """Values of an observation."""
     state: int
@@ -74,23 +79,25 @@ class Identity:
     board: str
     """Its name, for people."""
 
-    _LAYOUT = struct.Struct("<B3x8I32s")
+    _LAYOUT = struct.Struct("<2B2x8I32s")
 
     def pack(self) -> bytes:
         numbers = (self.obs, self.state, self.action, self.max_payload_bytes)
         more = (self.rows, self.samples, self.clock_hz, self.core_hz)
-        return self._LAYOUT.pack(self.discrete, *numbers, *more, bytes.fromhex(self.digest)) + self.board.encode()
+        return self._LAYOUT.pack(self.discrete, self.guarded, *numbers, *more, bytes.fromhex(self.digest)) + self.board.encode()
 
     @classmethod
     def unpack(cls, payload: bytes) -> Identity:
         if len(payload) < cls._LAYOUT.size:
             raise BadInput("IDENTIFY's reply", expected=f"at least {cls._LAYOUT.size} bytes", found=f"{len(payload)}")
-        discrete, *numbers, digest = cls._LAYOUT.unpack_from(payload)
+        discrete, flags, *numbers, digest = cls._LAYOUT.unpack_from(payload)
         if not (discrete in (0, 1) and numbers[0] and numbers[2] and numbers[3] >= 4 and numbers[6]):
             raise BadInput("IDENTIFY's reply", expected="an observation, an action and a clock", found=f"{numbers}")
         board = payload[cls._LAYOUT.size :].decode("utf-8", "replace")
         obs, state, action, most, rows, samples, clock_hz, core_hz = numbers
-        return cls(bool(discrete), obs, state, action, most, rows, samples, clock_hz, core_hz, digest.hex(), board)
+        return cls(
+            bool(discrete), bool(flags & 1), obs, state, action, most, rows, samples, clock_hz, core_hz, digest.hex(), board
+        )
 
 
 @dataclass(frozen=True)
@@ -101,6 +108,14 @@ class Decision:
     """float32 [action], or int64 [1] where it is an index."""
     ticks: int
     """From the call of the policy to its return, by the device's own clock."""
+
+
+@dataclass(frozen=True)
+class GuardedDecision(Decision):
+    """GUARDED's reply: ticks include the guard's own work."""
+
+    flags: int
+    """What happened: bits of :class:`pilotfish.policy.guard.Flag`; 0: the policy's own action."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +162,22 @@ def pack_decision(action: np.ndarray, ticks: int) -> bytes:
     """STEP's reply: ticks, then float32 or int32 values."""
     kind = "<i4" if np.asarray(action).dtype.kind in "iu" else "<f4"
     return struct.pack("<I", ticks % WRAP) + np.ascontiguousarray(action, kind).tobytes()
+
+
+def unpack_guarded(payload: bytes, identity: Identity) -> GuardedDecision:
+    """GUARDED's reply from a device of that ``identity``; BadInput where it is of another size."""
+    wanted = 8 + 4 * identity.action
+    if len(payload) != wanted:
+        raise BadInput("GUARDED's reply", expected=f"{wanted} bytes", found=f"{len(payload)}")
+    ticks, flags = struct.unpack_from("<II", payload)
+    return GuardedDecision(np.frombuffer(payload, "<f4", offset=8).astype(np.float32), ticks, flags)
+
+
+def unpack_counters(payload: bytes) -> dict[str, int]:
+    """GUARD's reply by name; what stands behind is not read."""
+    if len(payload) < 4 * len(COUNTERS):
+        raise BadInput("GUARD's reply", expected=f"at least {4 * len(COUNTERS)} bytes", found=f"{len(payload)}")
+    return dict(zip(COUNTERS, struct.unpack_from(f"<{len(COUNTERS)}I", payload), strict=True))
 
 
 def unpack_decision(payload: bytes, identity: Identity) -> Decision:

@@ -14,6 +14,7 @@ pytest.importorskip("onnx")
 from wire_host import CLOCK_HZ, DeviceChannel, compiled, observations
 
 from pilotfish.errors import Unreachable
+from pilotfish.policy.guard import Guard, GuardTable
 from pilotfish.policy.layers import GRU, Activation, Linear
 from pilotfish.policy.reference import Reference
 from pilotfish.targets.wire import frames
@@ -159,7 +160,7 @@ def test_paced_decisions_that_are_too_slow_skip_whole_periods(built):
 @pytest.mark.parametrize(
     ("kind", "payload", "why"),
     [
-        (12, b"", "no such request"),
+        (14, b"", "no such request"),
         (0, b"", "no such request"),
         (0x83, b"", "no such request"),
         (Kind.STEP, bytes(27), "another length"),
@@ -193,6 +194,37 @@ def test_another_version_is_told_apart(built):
     reply = device.take(b"\0" + frames.stuffed(message + struct.pack("<I", zlib.crc32(message))) + b"\0")
     [frame] = Decoder().feed(reply)
     assert frame.kind == Kind.ERROR | REPLY and b"version 1" in frame.payload
+
+
+def test_behind_a_guard_it_acts_as_the_guard_does(tmp_path, system_compiler):
+    """Every action, flag and counter is the Python guard's; without one both requests are unknown."""
+    from conftest import random_policy
+
+    policy = random_policy([Linear("a", 5, 8), Activation("tanh"), Linear("b", 8, 2)], 5, 2, 4, low=(-1.0, -1.0), high=(1.0, 1.0))
+    table = GuardTable((-1.5,) * 5, (1.5,) * 5, (-0.2, -0.1), (0.2, 0.3), (0.0, 0.0), (0.15, 0.1), stale_us=1000, hold_steps=2)
+    device = compiled(policy, tmp_path, system_compiler, TRAPS, table)
+    client, guard, reference = client_of(device), Guard(table), Reference(policy)
+    assert client.identity.guarded and np.isfinite(client.step(np.zeros(5)).action).all()
+    rows = observations(policy, 60)
+    rows[::7, 2] = np.nan
+    for k, row in enumerate(rows):
+        if k % 20 == 0:
+            client.reset()
+            guard.reset()
+        age = 2000 if k % 11 == 5 else 3
+        expected, flags = guard.step(row, reference.act, age_us=age, restart=reference.reset)
+        decision = client.guarded_step(row, age)
+        np.testing.assert_allclose(decision.action, expected, rtol=0, atol=1e-6)
+        assert decision.flags == flags and decision.ticks == 1
+    counters = client.guard_counters()
+    assert counters == guard.counters and min(counters[n] for n in ("obs_not_finite", "obs_stale", "fell_back", "clamped")) > 0
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    client = client_of(compiled(policy, bare, system_compiler))
+    assert not client.identity.guarded
+    for ask in (client.guard_counters, lambda: client.guarded_step(rows[1])):
+        with pytest.raises(Refused, match="no such request"):
+            ask()
 
 
 def test_stop_ends_it(built):

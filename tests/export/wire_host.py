@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from pilotfish.export.c import generate_for
+from pilotfish.export.c.guard import guard_files
 from pilotfish.export.c.toolchain import BASE_FLAGS
 from pilotfish.export.c.wire import wire_files
 from pilotfish.export.onnx import to_onnx
 from pilotfish.policy.bundle import Policy
+from pilotfish.policy.guard import GuardTable
 from pilotfish.targets.profile import load_target
 
 CLOCK_HZ = 1_000_000
@@ -95,9 +97,13 @@ class DeviceChannel:
         pass
 
 
-def compiled(policy: Policy, folder: Path, compiler: str, more: Sequence[str] = ()) -> Device:
-    """``policy`` behind the protocol, with every warning an error."""
-    for name, text in (generate_for(policy, to_onnx(policy), load_target("host-cpu")).files | wire_files(policy)).items():
+def compiled(policy: Policy, folder: Path, compiler: str, more: Sequence[str] = (), guard: GuardTable | None = None) -> Device:
+    """``policy`` behind the protocol (and ``guard``), with every warning an error."""
+    files = generate_for(policy, to_onnx(policy), load_target("host-cpu")).files | wire_files(policy)
+    if guard is not None:
+        files |= guard_files(policy, guard)
+        more = (*more, "-DWIRE_GUARD")
+    for name, text in files.items():
         (folder / name).write_text(text)
     (folder / "board.c").write_text(BOARD)
     strict = ["-Wall", "-Wextra", "-Werror", "-pedantic", "-ffreestanding", "-Wconversion"]
@@ -105,6 +111,7 @@ def compiled(policy: Policy, folder: Path, compiler: str, more: Sequence[str] = 
         [compiler, *BASE_FLAGS, "-O2", *strict, *more, "-fPIC", "-c", "-Dpolicy_step=test_step", "wire.c"], cwd=folder, check=True
     )
     rest = ["-march=native", "-O3", "-fPIC", "-shared", "-o", "device.so", "wire.o", "policy.c", "board.c"]
+    rest += ["guard.c"] if guard is not None else []
     subprocess.run([compiler, *BASE_FLAGS, *more, *rest], cwd=folder, check=True)
     return Device(folder / "device.so")
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from pilotfish.errors import BadInput, Unreachable
+from pilotfish.policy.guard import Guard, GuardTable
 from pilotfish.policy.reference import Reference
 from pilotfish.runtime.serve import CLOCK_HZ, Server
 from pilotfish.runtime.session import Session
@@ -181,6 +182,24 @@ def test_what_a_session_refuses_comes_back_in_words(policy_of):
     with pytest.raises(Refused, match="no such request"):
         client.request(99)
     assert client.stats().refused == 3 and client.identity.clock_hz == CLOCK_HZ
+
+
+def test_a_guarded_artifact_answers_behind_its_guard(policy_of):
+    policy = policy_of("gru")
+    table = GuardTable((-1.0,) * 5, (1.0,) * 5, (-0.1,) * 3, (0.1,) * 3, (0.0,) * 3, (0.05,) * 3, stale_us=1000)
+    client = Client(Memory(Server(Reference(policy), policy.digest, "", table)))
+    guard, reference = Guard(table), Reference(policy)
+    assert client.identity.guarded
+    for k, obs in enumerate(policy.golden.obs[:40]):
+        age = 5000 if k % 9 == 4 else 0
+        expected, flags = guard.step(obs, reference.act, age_us=age, restart=reference.reset)
+        decision = client.guarded_step(obs, age)
+        np.testing.assert_array_equal(decision.action, expected)
+        assert decision.flags == flags and decision.ticks > 0
+    assert client.guard_counters() == guard.counters and guard.counters["obs_stale"] > 0
+    bare = Client(Memory(Server(Reference(policy), policy.digest, "")))
+    with pytest.raises(Refused, match="no such request"):
+        bare.guard_counters()
 
 
 def test_no_bytes_harm_it(policy_of):
