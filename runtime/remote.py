@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import Unreachable, Untrusted
+from ..errors import BadInput, Unreachable, Untrusted
 from ..policy.contract import Contract
 from ..targets.links.link import Installed, Link
 from ..targets.links.open import open_link
 from ..targets.links.serial import ATTEMPTS, BoardOnSerial
-from ..targets.reach import LocalLink, link_name
+from ..targets.reach import link_name
 from ..targets.wire.client import Client
 from .artifact import Artifact
 from .results import Progress, is_remote
@@ -52,12 +52,27 @@ def reach(artifact: Artifact) -> Reached:
     if key not in _reached:
         link = open_link(settings, EXTRAS.get(artifact.manifest.backend, ()), artifact.say)
         try:
+            _fits(artifact, link)
             files = artifact.manifest.files | {"artifact.json": artifact.digest}
             _reached[key] = Reached(link, link.install(artifact.path, files))
         except BaseException:
             link.close()
             raise
     return _reached[key]
+
+
+def _fits(artifact: Artifact, link: Link) -> None:
+    """BadInput where the device is another machine than the artifact was built for: nothing is carried there."""
+    wanted, found = artifact.manifest.machine, link.device().machine
+    # A 64-bit kernel runs 32-bit programs of its family, where a 64-bit Python would not load a 32-bit library.
+    runs = {wanted, *(("armv8l-linux", "aarch64-linux") if wanted == "armv7l-linux" else ())}
+    if wanted != "any" and found not in runs:
+        raise BadInput(
+            f"{link.name} ({link.device().name})",
+            expected=f"a machine of kind {wanted}, for which {artifact.path.name} was built",
+            found=found,
+            repair="Export for a target whose compile.triple names it, such as aarch64-linux-gnu.2.28",
+        )
 
 
 @atexit.register
@@ -133,22 +148,20 @@ class Flown(WireSession):
         return told
 
 
-def linked_session(artifact: Artifact, trust: bool) -> Flown:
-    """The artifact's policy on the device; a lost connection is made anew, and the episode goes on where it was."""
+def linked_session(artifact: Artifact, trust: bool, arguments: tuple[str, ...] = ()) -> Flown:
+    """The artifact's policy on the device; a lost connection is made anew, and the episode goes on where it was.
+
+    ``arguments``: words for a native runner, such as --realtime.
+    """
     vouch(artifact, trust)
     there = reach(artifact)
     timeout_s, attempts = START_S, 2
     if isinstance(there.link, BoardOnSerial):  # it runs already, and its line may lose bytes: ask again, and soon
         timeout_s, attempts = there.link.timeout_s, ATTEMPTS
-    client = Client(there.link.channel(there.installed), timeout_s=timeout_s, attempts=attempts)
+    client = Client(there.link.channel(there.installed, arguments), timeout_s=timeout_s, attempts=attempts)
     return Flown(
         client,
         artifact.manifest.contract,
         digest=artifact.manifest.policy_digest,
-        reopen=lambda: there.link.channel(there.installed),
+        reopen=lambda: there.link.channel(there.installed, arguments),
     )
-
-
-def here(artifact: Artifact) -> Artifact:
-    """The artifact as the device itself sees it: not over any link."""
-    return artifact if not is_remote(artifact) else artifact.reached_by(LocalLink())

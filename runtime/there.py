@@ -36,47 +36,44 @@ class Unstored(Artifact):
         return self.path
 
 
-def verify(artifact: Artifact, options: Mapping[str, Any], tell: Callable[[int, int], None]) -> dict[str, Any]:
+Tell = Callable[[int, int], None]
+Say = Callable[[str], None]
+
+
+def verify(artifact: Artifact, options: Mapping[str, Any], tell: Tell, say: Say) -> dict[str, Any]:  # noqa: ARG001
     from .verify import verify
 
     return verify(artifact, progress=tell, **options)
 
 
-def bench(artifact: Artifact, options: Mapping[str, Any], tell: Callable[[int, int], None]) -> dict[str, Any]:
+def bench(artifact: Artifact, options: Mapping[str, Any], tell: Tell, say: Say) -> dict[str, Any]:  # noqa: ARG001
     from .bench import bench
 
     return bench(artifact, progress=tell, **options)
 
 
-def soak(artifact: Artifact, options: Mapping[str, Any], tell: Callable[[int, int], None]) -> dict[str, Any]:
+def soak(artifact: Artifact, options: Mapping[str, Any], tell: Tell, say: Say) -> dict[str, Any]:
     from .soak import soak
 
-    return soak(artifact, progress=tell, **options)
+    return soak(artifact, say=say, progress=tell, **options)
 
 
-def facts(artifact: Artifact, options: Mapping[str, Any], tell: Callable[[int, int], None]) -> dict[str, Any]:  # noqa: ARG001
-    from .device_facts import device_facts
-
-    return device_facts()
-
-
-VERBS: dict[str, Callable[[Artifact, Mapping[str, Any], Callable[[int, int], None]], dict[str, Any]]] = {
+VERBS: dict[str, Callable[[Artifact, Mapping[str, Any], Tell, Say], dict[str, Any]]] = {
     "verify": verify,
     "bench": bench,
     "soak": soak,
-    "facts": facts,
 }
 """What a host may ask for."""
 
 
-def step(request: Any, folder: Path, tell: Callable[[int, int], None]) -> dict[str, Any]:
+def step(request: Any, folder: Path, tell: Tell, say: Say) -> dict[str, Any]:
     """Carry out one request on the artifact in ``folder``. Raises BadInput for what is no request."""
     if not isinstance(request, dict) or request.get("verb") not in VERBS or not isinstance(request.get("options"), dict):
         raise BadInput("the request", expected=f"a verb ({', '.join(VERBS)}) and its options", found=repr(request)[:80])
     found = Artifact.load(folder)
     artifact = Unstored(found.path, found.manifest, found.digest).reached_by(LocalLink())
     try:
-        return VERBS[request["verb"]](artifact, request["options"], tell)
+        return VERBS[request["verb"]](artifact, request["options"], tell, say)
     except TypeError as error:
         raise BadInput(f"the options of {request['verb']}", expected="those it has", found=str(error)) from error
 
@@ -106,7 +103,7 @@ def main() -> int:
         except (ValueError, RecursionError) as error:
             raise BadInput("the request", expected="one line of JSON", found=str(error)) from error
         with _alone(Path.cwd().parent, say):
-            result = step(request, Path.cwd(), tell)
+            result = step(request, Path.cwd(), tell, lambda text: say({"said": text}))
         say({"result": result})
     except PilotfishError as error:
         say({"error": {"kind": type(error).__name__, "text": str(error), "exit_code": error.exit_code}})

@@ -95,8 +95,9 @@ class Link(Protocol):
         """Run a step on the installed artifact by a Python there; its whole result. A dropped connection voids it and it is run
         again, a few times; it needs a device with Python, else MissingTool."""
 
-    def channel(self, installed: Installed) -> Channel:
-        """Start the installed artifact's policy there, speaking the wire protocol: by Python, or by its native runner."""
+    def channel(self, installed: Installed, arguments: tuple[str, ...] = ()) -> Channel:
+        """Start the installed artifact's policy there, speaking the wire protocol: by Python, or by its native runner, which
+        takes ``arguments``."""
 
     def close(self) -> None:
         """End the connection; nothing keeps running there."""

@@ -123,9 +123,9 @@ def module(name: str, arguments: tuple[str, ...], python: str, site: str, folder
     return f"cd {shlex.quote(folder)} && {path}exec {quoted(python)} -m pilotfish.{name} {shlex.join(arguments)}"
 
 
-def program(folder: str, name: str) -> str:
+def program(folder: str, name: str, arguments: tuple[str, ...] = ()) -> str:
     """Runs an executable of an installed folder there."""
-    return f"cd {shlex.quote(folder)} && exec ./{shlex.quote(name)}"
+    return f"cd {shlex.quote(folder)} && exec ./{shlex.quote(name)} {shlex.join(arguments)}"
 
 
 def quoted(python: str) -> str:

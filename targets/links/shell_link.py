@@ -118,7 +118,7 @@ class ShellLink:
         finally:
             process.close()
 
-    def channel(self, installed: Installed) -> Channel:
+    def channel(self, installed: Installed, arguments: tuple[str, ...] = ()) -> Channel:
         if self._device[1] is not None:
             return self._again(lambda: self._start(self._module("runtime.serve", installed, installed.where, "--trust")))
         if RUNNER not in installed.files:
@@ -126,7 +126,7 @@ class ShellLink:
                 f"{self.name} has no Python for Pilotfish ({self.device().why}), and the artifact no native runner. "
                 "Install Python 3.11 or newer there, or export with the c back-end for a target whose link is ssh or agent"
             )
-        return self._again(lambda: self._start(scripts.program(installed.where, RUNNER)))
+        return self._again(lambda: self._start(scripts.program(installed.where, RUNNER, arguments)))
 
     def _module(self, name: str, installed: Installed, *arguments: str) -> str:
         site = self._site()

@@ -7,6 +7,7 @@
 /* Memory is no worry there. */
 #define WIRE_ROWS 1024
 #define WIRE_SAMPLES 262144
+#define WIRE_PAYLOAD_LEAST 65536
 
 /* Sleeps until shortly before the release, which the caller then spins for. */
 void runner_idle(uint32_t ticks);

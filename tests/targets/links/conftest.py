@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import pwd
 import shutil
@@ -20,9 +21,11 @@ import pytest
 
 import pilotfish
 from pilotfish import sealed
+from pilotfish.runtime.artifact import Artifact
+from pilotfish.targets import Target, load_target
 from pilotfish.targets.links.link import Link
 from pilotfish.targets.links.open import open_link
-from pilotfish.targets.reach import parse_link
+from pilotfish.targets.reach import SshLink, parse_link
 
 ROOT = Path(pilotfish.__file__).resolve().parent
 ACCOUNT = "pilotfish-test"
@@ -94,7 +97,8 @@ def as_account(account: pwd.struct_passwd) -> dict[str, object]:
 
 @pytest.fixture(scope="session")
 def devices() -> Iterator[Devices]:
-    """Devices by name. python: has Pilotfish. bare: has no Python. limited: may write no file over 20 blocks of 512 bytes."""
+    """Devices by name. python: has Pilotfish. bare: has no Python. limited: may write no file over 20 blocks of 512 bytes.
+    aarch64: like bare, another processor."""
     pytest.importorskip("asyncssh")
     server = shutil.which("sshd") or shutil.which("sshd", path="/usr/sbin:/usr/local/sbin")
     keygen = shutil.which("ssh-keygen")
@@ -109,7 +113,7 @@ def devices() -> Iterator[Devices]:
             subprocess.run([keygen, "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)
         shutil.copy(folder / "key.pub", folder / "authorized")
         ports, sockets = {}, []
-        for name in ("python", "bare", "limited"):
+        for name in ("python", "bare", "limited", "aarch64"):
             sockets.append(socket.socket())
             sockets[-1].bind(("127.0.0.1", 0))
             ports[name] = sockets[-1].getsockname()[1]
@@ -146,6 +150,10 @@ def devices() -> Iterator[Devices]:
             if found := shutil.which(tool):
                 (bare / tool).symlink_to(found)
 
+        (folder / "arm").mkdir()
+        (folder / "arm" / "uname").write_text('#!/bin/sh\n[ "$1" = -m ] && echo aarch64 || exec /bin/uname "$@"\n')
+        (folder / "arm" / "uname").chmod(0o755)
+
         def settings(name: str, path: Path) -> str:
             return f"  SetEnv PILOTFISH_DEVICE_CACHE={folder}/cache-{name} PATH={path}\n"
 
@@ -157,6 +165,12 @@ def devices() -> Iterator[Devices]:
             f"Match LocalPort {ports['bare']}\n{settings('bare', bare)}"
             f"Match LocalPort {ports['limited']}\n{settings('limited', Path(f'{tools}:/usr/bin:/bin'))}"
             '  ForceCommand ulimit -f 20; eval "$SSH_ORIGINAL_COMMAND"\n'
+        )
+        config += f"Match LocalPort {ports['aarch64']}\n{settings('aarch64', Path(f'{folder}/arm:{bare}'))}"
+        # The runner's processor is emulated; all else there is this machine's.
+        config += (
+            '  ForceCommand eval "$(printf %s "$SSH_ORIGINAL_COMMAND" | '
+            f"sed 's|exec ./runner|exec {shutil.which('qemu-aarch64') or 'qemu-aarch64'} ./runner|')\"\n"
         )
         (folder / "config").write_text(config)
         if not os.getuid():
@@ -219,17 +233,33 @@ def folder(tmp_path: Path) -> Callable[..., tuple[Path, dict[str, str]]]:
 
 
 @pytest.fixture(scope="session")
-def artifact(tmp_path_factory: pytest.TempPathFactory) -> object:
+def artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     """A small C artifact for this machine, and the list of its files."""
+    return _exported(load_target("host-cpu"), tmp_path_factory.mktemp("dist"))
+
+
+@pytest.fixture(scope="session")
+def native(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Artifact]:
+    """``native(device)`` -> the same policy with a native runner for that device."""
+    made: dict[str, Artifact] = {}
+
+    def make(device: str) -> Artifact:
+        if device not in made:
+            target = load_target("raspberry-pi-5" if device == "aarch64" else "host-cpu")
+            target = dataclasses.replace(target, name=f"test-{device}", link=SshLink(host="127.0.0.1"))
+            made[device] = _exported(target, tmp_path_factory.mktemp("dist"))
+        return made[device]
+
+    return make
+
+
+def _exported(target: Target, folder: Path) -> Artifact:
     from pilotfish.errors import MissingTool
     from pilotfish.export.build import export_policy
-    from pilotfish.targets import load_target
 
     pytest.importorskip("onnx")
     try:
-        built = export_policy(
-            small_policy(env="Pendulum-v1", inputs=3, outputs=1), load_target("host-cpu"), "c", tmp_path_factory.mktemp("dist")
-        )
+        built = export_policy(small_policy(env="Pendulum-v1", inputs=3, outputs=1), target, "c", folder)
     except MissingTool as error:
         pytest.skip(str(error))
     built.listed = {**built.manifest.files, "artifact.json": built.digest}
