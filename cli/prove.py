@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
@@ -99,8 +99,10 @@ def evaluate(
         int | None, typer.Option(min=0, help="Steps by which observations are late; default: as in training.")
     ] = None,
     latency: Annotated[
-        str | None, typer.Option(help="How late actions are: microseconds, or a bench result (path); default: as in training.")
+        str | None,
+        typer.Option(help="How late actions are: microseconds, measured (by its bench), or a bench result; default: as trained."),
     ] = None,
+    late: Annotated[str, typer.Option(metavar="obey|drop", help="What becomes of a decision that misses its deadline.")] = "obey",
     video: Annotated[bool, typer.Option("--video", help="Film the episode with the median return, for the report.")] = False,
     link: LinkUrl = None,
     trust: Trust = False,
@@ -127,6 +129,7 @@ def evaluate(
             fas=fas,
             observation_delay=observation_delay,
             latency=terminal.number_or_text(latency),
+            late=cast("Literal['obey', 'drop']", late),
             progress=progress,
         )
     if video:

@@ -264,7 +264,10 @@ class _Run:
             return
         depends = settings | {"original": original.digest}
         if isinstance(self.job.evaluate.latency, str):
-            depends["latency"] = dataclasses.asdict(Latency.read(self.job.evaluate.latency))
+            from ..runtime.evaluate import MEASURED
+
+            source = artifact.path if self.job.evaluate.latency == MEASURED else self.job.evaluate.latency
+            depends["latency"] = dataclasses.asdict(Latency.read(source))
         self._prove(
             "evaluate", artifact, depends, lambda progress: evaluate(artifact, reference=original, progress=progress, **settings)
         )

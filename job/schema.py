@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter
 from pydantic.dataclasses import dataclass
@@ -79,7 +79,10 @@ class EvaluateSettings:
     observation_delay: tuple[int, int] | int | None = None
     """Steps by which observations are late, or fewest and most; default: what each policy was trained with."""
     latency: str | float | None = None
-    """By how much actions are late: microseconds, or a bench result (path relative to the job file); default: as in training."""
+    """By how much actions are late: microseconds, "measured" (by each artifact's own bench), or a bench result (path relative to
+    the job file); default: as in training."""
+    late: Literal["obey", "drop"] = "obey"
+    """What becomes of a decision that misses its deadline."""
     video: bool = False
     """Film the episode with the median return, for the report; needs the video extra and OpenGL, and is left out without them."""
 
@@ -143,7 +146,7 @@ def load_job(path: str | os.PathLike[str], **overrides: Any) -> Job:
     base = where.resolve().parent
 
     def absolute(value: str | None) -> str | None:
-        return value if value is None or value == "none" else str(base / value)
+        return value if value in (None, "none", "measured") else str(base / value)
 
     if job.adopt is not None:
         paths: dict[str, Any] = {key: absolute(getattr(job.adopt, key)) for key in ("checkpoint", "normalizer", "config")}

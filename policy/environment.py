@@ -37,7 +37,9 @@ def make_env(env: str | Scene, **options: Any) -> gymnasium.Env:
         world = LateObservations(world, *env.observation_delay)
     if env.steps > 1 or env.actions_per_decision > 1 or env.latency:
         hz = control_hz(world)
-        world = Decisions(world, env.actions_per_decision, env.latency, 1e6 / hz if hz else None, env.steps)
+        world = Decisions(
+            world, env.actions_per_decision, env.latency, 1e6 / hz if hz else None, env.steps, drop_late=env.drop_late
+        )
     return Frames(world, env.history) if env.history > 1 else world
 
 

@@ -25,6 +25,9 @@ class Scene:
     decision_steps: int | None = None
     """Steps of the environment between two decisions; None: k. Fewer than k leave actions over, more hold the last one."""
 
+    drop_late: bool = False
+    """A decision that is later than the next one is due is never obeyed, as by a loop that drops it at its deadline."""
+
     @property
     def steps(self) -> int:
         """Steps of the environment per decision."""
@@ -43,6 +46,8 @@ class Scene:
             parts.append(f"observations {low} steps late" if low == high else f"observations {low} to {high} steps late")
         if self.latency:
             parts.append(f"actions {self.latency.mean_us:,.0f} us late on average")
+            if self.drop_late:
+                parts.append("decisions dropped that miss their deadline")
         return ", ".join(parts)
 
 
@@ -53,11 +58,18 @@ def plain(scene: Scene) -> str | Scene:
 
 
 def scene_of(
-    contract: Contract, env: str, *, observation_delay: tuple[int, int] | None = None, latency: Latency | None = None
+    contract: Contract,
+    env: str,
+    *,
+    observation_delay: tuple[int, int] | None = None,
+    latency: Latency | None = None,
+    drop_late: bool = False,
 ) -> str | Scene:
     """The environment ``env`` as a policy of this contract expects it, late as in its training unless told otherwise."""
     timing = contract.timing
     delay = timing.observation_delay if observation_delay is None else observation_delay
     late = timing.latency if latency is None else latency
     punctual = late is not None and late.edges_us[-1] == 0
-    return plain(Scene(env, timing.actions_per_decision, contract.observation.history, delay, None if punctual else late))
+    shown = None if punctual else late
+    dropped = drop_late and shown is not None
+    return plain(Scene(env, timing.actions_per_decision, contract.observation.history, delay, shown, drop_late=dropped))

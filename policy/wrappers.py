@@ -60,18 +60,26 @@ class Decisions(gymnasium.Wrapper):
     end with the episode. A discount therefore counts decisions, not steps.
 
     While a decision is late, the last action of the one before is held; its own actions begin when it arrives. Decisions never
-    overtake each other, and an episode begins when its first one is there. Latencies are rounded to whole substeps of a MuJoCo
+    overtake each other, and an episode begins when its first one is there. With ``drop_late``, one that would arrive after the
+    next one is due is never obeyed. Latencies are rounded to whole substeps of a MuJoCo
     environment, else to whole steps, up or down at random such that their mean stays what it was; at most one change of action,
     the latest, happens within a step. Rewards that depend on the action see the newest one of the step.
     """
 
     def __init__(
-        self, env: gymnasium.Env, count: int, latency: Latency | None, period_us: float | None, steps: int | None = None
+        self,
+        env: gymnasium.Env,
+        count: int,
+        latency: Latency | None,
+        period_us: float | None,
+        steps: int | None = None,
+        *,
+        drop_late: bool = False,
     ) -> None:
         super().__init__(env)
         space = env.action_space
         self.count, self.latency, self.box = count, latency, isinstance(space, Box)
-        self.steps = steps or count
+        self.steps, self.drop_late = steps or count, drop_late
         if count > 1:
             if not isinstance(space, Box):
                 raise Unsupported(
@@ -115,7 +123,9 @@ class Decisions(gymnasium.Wrapper):
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """One decision; ``info`` is that of its last step."""
         actions = list(np.asarray(action).reshape(self.count, -1)) if self.box else [action]
-        self._coming.append(_Plan(self._arrival(), actions))
+        arrival = self._arrival()
+        if arrival is not None:
+            self._coming.append(_Plan(arrival, actions))
         total, ended, cut = 0.0, False, False
         for _ in range(self.steps):
             obs, reward, ended, cut, info = self.env.step(self._take())
@@ -124,12 +134,15 @@ class Decisions(gymnasium.Wrapper):
                 break
         return obs, total, ended, cut, info
 
-    def _arrival(self) -> int:
-        """Substep at which the decision that is being taken will be there."""
+    def _arrival(self) -> int | None:
+        """Substep at which the decision that is being taken will be there; None: dropped."""
         now = self._tick * self._substeps
         if self.latency is None or self._random is None or (self._now is None and not self._coming):
             return now
-        late = self.latency.draw_us(self._random) / self._period_us * self._substeps
+        late_us = self.latency.draw_us(self._random)
+        if self.drop_late and late_us > self.steps * self._period_us:
+            return None
+        late = late_us / self._period_us * self._substeps
         whole = int(late)
         whole += int(self._random.random() < late - whole)
         before = self._coming[-1] if self._coming else self._now

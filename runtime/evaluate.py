@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import os
 from contextlib import ExitStack, closing
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -31,6 +32,7 @@ from .guarded_session import GuardedSession
 from .open import open_session
 from .results import Progress, device_of, is_remote, result, source_of
 from .session import Session
+from .slowest import slowest
 from .statistics import SPREAD, Interval
 
 if TYPE_CHECKING:
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
 MAX_STEPS = 100_000
 """An episode that has not ended by then is an error: its return would depend on our patience."""
 MAX_EPISODES = 100_000
+MEASURED = "measured"
+"""As a latency: what this artifact's own bench stored."""
 
 _played: dict[tuple[str, str | Scene, int], tuple[float, int]] = {}
 """(policy digest, scene, seed) -> (return, length) of references in this process."""
@@ -87,6 +91,7 @@ def evaluate(
     fas: bool = False,
     observation_delay: int | tuple[int, int] | None = None,
     latency: Latency | float | str | os.PathLike[str] | None = None,
+    late: Literal["obey", "drop"] = "obey",
     progress: Progress | None = None,
     cache: Path | None = None,
 ) -> dict[str, Any]:
@@ -96,8 +101,11 @@ def evaluate(
     bundle inside the artifact (pass the policy before compression to judge the compression). ``gate``: see
     :func:`pilotfish.runtime.gate.passes`; without one, ``passed`` is True. ``fas``: fly all seeds at all decision frequencies of
     :mod:`pilotfish.runtime.frequency`, too. ``observation_delay`` (steps, or fewest and most) and ``latency`` (microseconds, or a
-    bench result): other delays than those that each policy was trained with, for the artifact and its reference. ``cache``: a
-    folder that keeps the reference's returns between processes. Stores and returns the result.
+    bench result): other delays than those that each policy was trained with, for the artifact and its reference. ``latency``
+    "measured": what this artifact's own bench measured, for the artifact alone, so that the difference to its reference is what
+    the device's latency costs. ``late``: a decision that misses its deadline is obeyed when it comes, or dropped. With ``fas``
+    and a ``gate``, ``slowest`` says down to which rate the return is kept. An artifact with a guard flies behind it. ``cache``:
+    a folder that keeps the reference's returns between processes. Stores and returns the result.
     """
     checked_gate(gate)
     if not 1 <= episodes <= MAX_EPISODES:
@@ -112,8 +120,12 @@ def evaluate(
         )
     policy = artifact.policy if reference is None else reference if isinstance(reference, Policy) else Policy.load(reference)
     seeds = list(range(seed, seed + episodes))
-    delays = _delays(observation_delay, latency)
-    scene, its_scene = scene_of(contract, env_id, **delays), scene_of(policy.contract, env_id, **delays)
+    if late not in ("obey", "drop"):
+        raise BadInput("late", expected="obey or drop", found=repr(late))
+    delays = _delays(observation_delay, latency, artifact)
+    its_delays = delays | {"latency": None} if latency == MEASURED else delays
+    scene = scene_of(contract, env_id, **delays, drop_late=late == "drop")
+    its_scene = scene_of(policy.contract, env_id, **its_delays)
     total = (2 + len(STEPS) * fas) * episodes
     with ExitStack() as stack:
         world = _world(scene, contract, stack)
@@ -176,6 +188,10 @@ def evaluate(
     if table is not None:
         more, extra["frequencies"] = frequency_figures(table, env_id, hz, source=source, device=device)
         figures |= more
+        if gate is not None:
+            found = slowest(table, np.array(reference_returns), gate, hz)
+            extra["slowest"] = dataclasses.asdict(found)
+            figures["slowest_hz"] = found.figure(source, device)
     if way is not None:
         extra["link"] = way
     data = result(
@@ -205,7 +221,9 @@ def _opened(artifact: Artifact, trust: bool) -> Session:
 
 
 def _delays(
-    observation_delay: int | tuple[int, int] | None, latency: Latency | float | str | os.PathLike[str] | None
+    observation_delay: int | tuple[int, int] | None,
+    latency: Latency | float | str | os.PathLike[str] | None,
+    artifact: Artifact | None = None,
 ) -> dict[str, Any]:
     """The two settings as :func:`scene_of` takes them; BadInput for a delay that cannot be."""
     delay = (observation_delay, observation_delay) if isinstance(observation_delay, int) else observation_delay
@@ -217,6 +235,11 @@ def _delays(
         if not 0 <= latency <= MAX_US:
             raise BadInput("latency", expected=f"0 to {MAX_US:,.0f} us", found=f"{latency}")
         latency = Latency.fixed(latency)
+    elif latency == MEASURED and artifact is not None:
+        if artifact.result("bench") is None:
+            repair = f"Run pilotfish bench {artifact.path} first"
+            raise BadInput("latency", expected="a bench of this very artifact", found="none", repair=repair)
+        latency = Latency.read(artifact.path)
     elif latency is not None and not isinstance(latency, Latency):
         latency = Latency.read(latency)
     return {"observation_delay": delay, "latency": latency}

@@ -65,7 +65,7 @@ def shoot(order: dict[str, Any]) -> dict[str, Any]:
     """Fly and film as ordered; writes the film and returns what it shows."""
     artifact = Artifact.load(order["artifact"])
     contract = artifact.manifest.contract
-    scene = scene_of(contract, order["env"], **_delays(order["observation_delay"], order["latency"]))
+    scene = scene_of(contract, order["env"], **_delays(order["observation_delay"], order["latency"], artifact))
     with closing(make_env(scene, disable_env_checker=True)) as plain:
         check_env(contract, plain)
         modes = plain.metadata.get("render_modes", [])

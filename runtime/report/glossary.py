@@ -11,6 +11,7 @@ FIGURES: dict[str, tuple[str, str]] = {
         "Frequency-averaged score",
         "area under the return for decisions 1 to 30 steps apart, on the scale of arXiv 2410.08979",
     ),
+    "slowest_hz": ("Slowest rate that keeps the return", "decisions per second down to which the gate is passed"),
     "fas_return": ("Return, frequency-averaged", "mean over decisions 1 to 30 steps apart"),
     "max_abs_error": ("Largest action error", "over the whole golden rollout, the artifact carrying its own state"),
     "one_step_max_abs_error": ("Largest action error, one step", "each step starts from the recorded state"),

@@ -179,6 +179,12 @@ class Evaluate:
     """Least share of the reference return that passes; None: no gate."""
     passed: bool | None = None
     """Verdict of the gate."""
+    scene: str = ""
+    """What time did between observations and actions, in words."""
+    slowest: dict[str, Any] = Field(default_factory=dict)
+    """Down to which rate the gate is passed: ``sentence`` and more."""
+    guard: dict[str, int] = Field(default_factory=dict)
+    """What the guard did, by counter."""
     device: dict[str, Any] = Field(default_factory=dict)
     """Fingerprint of the device."""
     date: str = ""

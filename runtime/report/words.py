@@ -50,6 +50,11 @@ def _flies(entry: Entry) -> Verdict:
     if difference:
         sentence += "; " + ", ".join(filter(None, (f"paired difference {plain(difference['value'])}", interval(difference))))
     margin = kept["value"] - (gate or 0.0) if kept else difference["value"] if difference else None
+    if result["slowest"].get("sentence"):
+        sentence += f"; {result['slowest']['sentence']}"
+    acted = [f"{name.replace('_', ' ')} {count:,}" for name, count in result["guard"].items() if count and name != "steps"]
+    if acted:
+        sentence += f"; its guard acted: {listed(acted)} of {result['guard'].get('steps', 0):,}"
     if gate is not None:
         passed = {True: "is passed", False: "is not passed", None: "was not judged"}[result["passed"]]
         mark = {True: "good", False: "bad", None: "open"}[result["passed"]]
