@@ -52,7 +52,7 @@ class Effort:
 
     def round(self) -> dict[str, Any]:
         """After each round of pruning."""
-        return self._lesson(0.05, 1, 5)
+        return self._lesson(0.05, 1, 10)
 
     def touch(self) -> dict[str, Any]:
         """Between two passes."""
@@ -60,4 +60,4 @@ class Effort:
 
     def heal(self) -> dict[str, Any]:
         """The last lesson, on the grids and between the zeros that it will have."""
-        return self._lesson(0.3, 2, 5) | {"episodes": 0, "learning_rate": 1e-3}
+        return self._lesson(0.3, 2, 10) | {"episodes": 0, "learning_rate": 1e-3}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...policy import Policy
 from .front import Point, front, gain
 from .genome import Genome, shapes
 from .predictors import Predictor
-from .space import Space, draw, ends_of, shape_of
+from .space import Space, anchors, draw, ends_of, shape_of
 from .study import Study
 from .trial import Outcome, Stops
 
@@ -40,11 +40,13 @@ class Proposer:
         """A trial that was asked for, and its genome."""
         if self.arm == "random":
             return self._new()
+        if anchor := self._anchor():
+            return self._new(anchor)
         self.learn()
         taught = self._shapes()
         if not (self.kept.ready and self.cost.ready):
-            return self._new(self.random.choice(taught) if taught and self.random.random() < SIBLINGS else None)
-        drawn = [self._new(taught[i % len(taught)] if taught and i < SIBLINGS * DRAWN else None) for i in range(DRAWN)]
+            return self._new(shape_of(self.random.choice(taught)) if taught and self.random.random() < SIBLINGS else None)
+        drawn = [self._new(shape_of(taught[i % len(taught)]) if taught and i < SIBLINGS * DRAWN else None) for i in range(DRAWN)]
         scores = self._scores([genome for _, genome in drawn])
         best = max(range(DRAWN), key=lambda index: scores[index])
         for index, (trial, _) in enumerate(drawn):
@@ -101,9 +103,13 @@ class Proposer:
         alike = [one.seconds for one in outcomes if one.reused == reused and one.rungs] or [one.seconds for one in outcomes]
         return max(sum(alike) / len(alike), 1e-3)
 
-    def _new(self, like: Genome | None = None) -> tuple[optuna.Trial, Genome]:
-        """A genome that was not tried before; ``like``: of this one's shape, if there is one left."""
-        fixed = None if like is None else shape_of(like)
+    def _anchor(self) -> dict[str, Any] | None:
+        """A plain student among those that the arm begins with, unless all were tried: the shapes on which others are built."""
+        tried = self.study.keys(self.arm)
+        return next((genes for genome, genes in anchors(self.space) if genome.key not in tried), None)
+
+    def _new(self, fixed: dict[str, Any] | None = None) -> tuple[optuna.Trial, Genome]:
+        """A genome that was not tried before; ``fixed``: with these genes, if there is one left."""
         for attempt in range(TRIES):
             seen = self.study.keys(self.arm)
             fixed = fixed if attempt < TRIES // 4 else None
@@ -123,21 +129,26 @@ HOPE = 0.75
 """Of the share of the return above which the hypervolume counts. Of 22 candidates of a search for HalfCheetah none had gained
 more than 1 % between its last float lesson and its end."""
 Peer = tuple[list[float], float]
-"""What was kept after each lesson, and the cost."""
+"""What was kept after each lesson and in the end, and the cost."""
 
 
 def peers(study: Study, arm: str) -> list[Peer]:
-    """Those of an arm that had a lesson."""
-    return [(one.rungs, one.cost) for one in study.outcomes(arm) if one.rungs and one.cost is not None]
+    """Those of an arm that went all the way: what others promised after a lesson may have come to nothing."""
+    return [
+        ([*one.rungs, one.kept], one.cost)
+        for one in study.outcomes(arm)
+        if one.state == "done" and one.kept is not None and one.cost is not None
+    ]
 
 
 def hopeless(seen: list[Peer], floor: float, rung: int, kept: float, cost: float) -> str:
     """Why a candidate goes no further; empty: it goes on.
 
-    Successive halving without rounds: :data:`PATIENCE` others of its arm, none dearer, kept more after the same lesson. And once
-    a student is taught, it must keep at least :data:`HOPE` of the ``floor`` that counts: what follows takes more than it gives.
+    Successive halving without rounds: :data:`PATIENCE` others of its arm, none dearer, kept more after the same lesson; after the
+    first one, in the end, too, as a taught student loses by what follows. And such a student must keep at least :data:`HOPE` of
+    the ``floor`` that counts.
     """
-    better = sum(len(rungs) > rung and rungs[rung] > kept and price <= cost for rungs, price in seen)
+    better = sum((rungs[0] if rung == 0 else min(rungs[rung:])) > kept and price <= cost for rungs, price in seen)
     if better >= PATIENCE:
         return f"{better} others that cost no more kept more after lesson {rung + 1}"
     return f"it kept {kept:.1%} after lesson {rung + 1}" if rung and kept < HOPE * floor else ""

@@ -25,8 +25,8 @@ PROPOSERS: dict[str, Propose] = {
 }
 """Our own, which see genes as numbers and candidates as one number."""
 SAMPLERS = ("tpe", "nsga2", "nsga3", *PROPOSERS, "random")
-FIRST = 10
-"""Candidates that are drawn evenly before our own samplers have anything to say."""
+FIRST = 8
+"""Candidates that are drawn evenly before TPE and our own samplers have anything to say."""
 
 
 def sampler_of(name: str, seed: int, floor: float = 0.0) -> optuna.samplers.BaseSampler:
@@ -36,7 +36,7 @@ def sampler_of(name: str, seed: int, floor: float = 0.0) -> optuna.samplers.Base
     made: dict[str, Callable[[], samplers.BaseSampler]] = {
         "nsga2": lambda: samplers.NSGAIISampler(population_size=12, seed=seed),
         "nsga3": lambda: samplers.NSGAIIISampler(population_size=12, seed=seed),
-        "tpe": lambda: samplers.TPESampler(multivariate=True, group=True, seed=seed),
+        "tpe": lambda: samplers.TPESampler(multivariate=True, group=True, n_startup_trials=FIRST, seed=seed),
         "random": lambda: samplers.RandomSampler(seed=seed),
     }
     with warnings.catch_warnings():

@@ -126,6 +126,30 @@ def shape_of(genome: Genome) -> dict[str, Any]:
     return {"depth": len(genome.hidden), **widths} | ({"activation": genome.activation} if genome.hidden else {})
 
 
+def anchors(space: Space) -> list[tuple[Genome, dict[str, Any]]]:
+    """(genome, its genes) of a fitted space's plain students: dense, as precise as it allows, of one and of two layers, a narrow
+    and a wide one each. A search that begins with them knows early what the teacher's task asks for; random search does not."""
+    numbers = max(space.bits)
+    found: dict[str, tuple[Genome, dict[str, Any]]] = {}
+    for depth in (1, 2):
+        for share in (1 / 3, 2 / 3):
+            depth = min(max(depth, space.depth[0]), space.depth[1])
+            hidden = (space.widths[round(share * (len(space.widths) - 1))],) * depth
+            float_one = numbers > INTEGER_BITS
+            genes: dict[str, Any] = {
+                "sparsity": space.sparsity[0], "rank": space.rank[-1], "backend": space.backends[0],
+                "numbers": f"float{numbers}" if float_one else "integer",
+            }  # fmt: skip
+            if not float_one:
+                genes |= {f"bits{index}": numbers for index in range(depth + 1)} | {"reads": space.reads[0]}
+            genome = Genome(
+                hidden, space.activations[0], space.sparsity[0], space.rank[-1], (numbers,) * (depth + 1),
+                "float" if float_one else space.reads[0], space.backends[0],
+            )  # fmt: skip
+            found.setdefault(genome.key, (genome, genes | shape_of(genome)))
+    return list(found.values())
+
+
 def ends_of(policy: Policy) -> tuple[int, int]:
     """Sizes of what a student of ``policy`` observes and gives."""
     return policy.contract.observation.size, policy.contract.action.size

@@ -92,7 +92,7 @@ class Study:
 
         _constrain(trial, [], -1.0)
         trial.set_user_attr("discarded", why)
-        self.arms[arm].tell(trial, state=TrialState.PRUNED)
+        self.arms[arm].tell(trial, state=TrialState.FAIL)  # of which samplers learn nothing: it was not tried
 
     def outcomes(self, arm: str) -> list[Outcome]:
         """Of all finished trials, in their order; discarded ones left out."""

@@ -11,7 +11,7 @@ from pilotfish.compress.search.budget import budget_of
 from pilotfish.compress.search.effort import Effort
 from pilotfish.compress.search.genome import Genome, genome_of, shapes, smaller
 from pilotfish.compress.search.limits import Limits, limits_of
-from pilotfish.compress.search.space import Space, draw, fitted, load_space, space_of
+from pilotfish.compress.search.space import Space, anchors, draw, fitted, load_space, space_of
 from pilotfish.errors import BadInput
 from pilotfish.targets import load_target
 
@@ -58,6 +58,20 @@ def test_fewer_multiplications_with_zeros_and_with_a_low_rank():
     assert made() == 17 * 64 + 64 * 64 + 64 * 6
     assert made(sparsity=0.5) == made() / 2
     assert made(rank=0.25) < made()
+
+
+@pytest.mark.parametrize("narrow", [{}, {"bits": (8, 4)}, {"depth": (0, 0)}, {"widths": (16,), "depth": (3, 4)}])
+def test_the_plain_students_that_a_search_begins_with_are_drawn_by_their_genes(teacher, narrow):
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    space = fitted(Space(**narrow), teacher, load_target("crazyflie"))
+    study = optuna.create_study()
+    found = anchors(space)
+    assert 1 <= len(found) <= 4
+    for genome, genes in found:
+        study.enqueue_trial(genes)
+        assert draw(space, study.ask(), ENDS) == genome
 
 
 def test_a_space_fits_the_target(teacher):

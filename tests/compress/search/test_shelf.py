@@ -9,7 +9,7 @@ from pilotfish.compress.search.genome import Genome
 from pilotfish.compress.search.limits import limits_of
 from pilotfish.compress.search.propose import Proposer
 from pilotfish.compress.search.shelf import Shelf
-from pilotfish.compress.search.space import Space, draw, fitted, shape_of
+from pilotfish.compress.search.space import Space, anchors, draw, fitted, shape_of
 from pilotfish.compress.search.study import Study
 from pilotfish.compress.search.trial import Outcome, Task, attempt
 from pilotfish.targets import load_target
@@ -73,6 +73,9 @@ def test_the_shapes_of_good_students_are_proposed_again_with_other_finishes(teac
         genome = next(g for g in (FLOAT, replace(FLOAT, hidden=(16,)), replace(FLOAT, hidden=(6,))) if g.key == key)
         trial, _ = study.ask("search", lambda trial: draw(proposer.space, trial, proposer.ends), shape_of(genome))
         study.tell("search", trial, Outcome(genome, kept=share, rungs=[0.1, share, share], costs={"latency_us": {"value": 1.0}}))
+    plain = {genome.key for genome, _ in anchors(proposer.space)}
+    first = [proposer.next()[1] for _ in range(len(plain))]
+    assert {genome.key for genome in first} == plain and len(plain) == 4
     drawn = [proposer.next()[1] for _ in range(30)]
     alike = [genome for genome in drawn if genome.shape == FLOAT.shape]
     # (16,) is larger and no better, (6,) keeps too little: neither is worth another use.

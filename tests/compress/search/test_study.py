@@ -130,7 +130,7 @@ def test_a_candidate_is_stopped_once_two_cheaper_ones_kept_more_after_the_same_l
     assert why(0, 0.1, 5.0) == ""
     _tried(study, "search", _done(9, 0.8, 3.0))
     assert "2 others" in why(0, 0.1, 5.0)
-    assert why(0, 0.1, 3.5) == "" and why(0, 0.65, 5.0) == "" and why(2, 0.1, 5.0) == ""
+    assert why(0, 0.1, 3.5) == "" and why(0, 0.75, 5.0) == "" and "2 others" in why(2, 0.1, 5.0)
     assert stops(study, "random")(0, 0.1, 5.0) == ""
     assert set(study.arms) == set(ARMS)
 
@@ -139,3 +139,16 @@ def test_a_taught_student_that_keeps_far_less_than_what_counts_goes_no_further(t
     why = stops(Study(tmp_path, floor=0.8), "search")
     assert why(0, 0.1, 5.0) == "" and why(1, 0.7, 5.0) == ""
     assert "59.0%" in why(1, 0.59, 5.0)
+
+
+def test_others_that_came_to_nothing_stop_nobody(tmp_path):
+    study = Study(tmp_path)
+    for width in (8, 9, 10):
+        lost = Outcome(
+            _genome(width), "stopped", "it kept -0.4%", rungs=[0.7, 0.99, -0.004], costs={"latency_us": {"value": 1.0}}
+        )
+        _tried(study, "search", lost)
+        _tried(study, "random", _done(width, 0.6, 1.0, state="done") if width < 10 else lost)
+    assert stops(study, "search")(1, 0.92, 5.0) == ""
+    # Two went all the way; what they kept in the end is what a taught student is measured by.
+    assert stops(study, "random")(1, 0.59, 5.0) != "" and stops(study, "random")(1, 0.61, 5.0) == ""
