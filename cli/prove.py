@@ -58,6 +58,10 @@ def bench(
         bool, typer.Option("--realtime", help="Ask for SCHED_FIFO and locked memory; what was granted is told.")
     ] = False,
     pin: Annotated[int | None, typer.Option(min=0, metavar="CORE", help="Run on this core alone.")] = None,
+    energy: Annotated[
+        str | None,
+        typer.Option(metavar="auto|MODULE:FUNCTION", help="Also energy per action: the device's sensor, or your meter."),
+    ] = None,
     link: LinkUrl = None,
     trust: Trust = False,
     as_json: Json = False,
@@ -75,7 +79,7 @@ def bench(
         if soak:
             result = soak_artifact(built, seconds_of(soak), say=terminal.progress_line, progress=progress, **asked)
         else:
-            result = bench_artifact(built, calls=calls, paced_seconds=paced_seconds, progress=progress, **asked)
+            result = bench_artifact(built, calls=calls, paced_seconds=paced_seconds, energy=energy, progress=progress, **asked)
     for each in result.get("conditions", []):
         if not each["granted"]:
             terminal.note(f"{each['name']} ({each['asked']}) was not granted: {each['note']}")

@@ -18,6 +18,7 @@ from .artifact import Artifact
 from .board_bench import BOARD_OBSERVATIONS, board_bench
 from .c_session import CSession
 from .device_facts import device_facts, moment, since
+from .energy import energy_figures, find_meter, load_meter, spend
 from .guard_cost import board_guard_figures, guard_figures
 from .onnxruntime_session import OnnxRuntimeSession
 from .open import open_session
@@ -51,6 +52,7 @@ def bench(
     seed: int = 0,
     realtime: bool = False,
     pin: int | None = None,
+    energy: str | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Measure and store latency and sizes.
@@ -60,6 +62,7 @@ def bench(
     the golden rollout in recorded order from a place that ``seed`` picks, after a warm-up of its own
     (:mod:`pilotfish.runtime.stationary`). ``deadline_met``: no period was missed, and the jitter stayed within the target's
     budget if it has one. ``realtime``, ``pin``: see :func:`pilotfish.runtime.realtime.conditions`; what was granted is stored.
+    ``energy``: what an action takes, by "auto" or "MODULE:FUNCTION", see :func:`pilotfish.runtime.energy.load_meter`.
     ``device_facts`` are taken before, ``warnings`` say why they make a figure doubtful.
     A device that its link reaches: the same there where it has a Python, else :mod:`pilotfish.runtime.wire_bench`.
     A virtual board: instructions, cycles and memory from its profile, see :mod:`pilotfish.runtime.board_bench`.
@@ -76,7 +79,7 @@ def bench(
         from .remote import run_there
 
         asked = {"control_hz": control_hz, "calls": calls, "paced_seconds": paced_seconds, "seed": seed, "realtime": realtime}
-        there = run_there(artifact, "bench", asked | {"pin": pin}, trust=trust, progress=progress)
+        there = run_there(artifact, "bench", asked | {"pin": pin, "energy": energy}, trust=trust, progress=progress)
         if there is not None:
             return there
     first = int(np.random.default_rng(seed).integers(len(golden)))
@@ -99,12 +102,19 @@ def bench(
                 figures = {name: dataclasses.replace(figure, source="estimated") for name, figure in figures.items()}
             fields |= told | {"runner": session.client.identity.board}
         else:
-            facts = device_facts()
+            facts, meter = device_facts(), load_meter(energy) if energy else None
             with conditions(realtime=realtime, pin=pin) as granted:
                 figures = _host(artifact, session, observations, hz, calls, paced_seconds, fields, progress)
+                if meter is not None:
+                    rows = list(observations)
+                    with quiet():
+                        spent = spend(lambda k: session.act(rows[k % len(rows)]), meter, hz)
+                    figures |= energy_figures(spent, meter, device_of(artifact))
             fields["conditions"] = [each.data() for each in granted]
             fields["device_facts"], after = facts, moment()
             fields["device_facts_after"], fields["warnings"] = after, facts["warnings"] + since(facts, after)
+            if energy and meter is None:
+                fields["warnings"] = [*fields["warnings"], f"no energy is measured: {find_meter()[1]}"]
     figures["artifact_bytes"] = Figure(
         float(artifact.entry.stat().st_size),
         "bytes",

@@ -49,6 +49,8 @@ def verify(artifact: Artifact, options: Mapping[str, Any], tell: Tell, say: Say)
 def bench(artifact: Artifact, options: Mapping[str, Any], tell: Tell, say: Say) -> dict[str, Any]:  # noqa: ARG001
     from .bench import bench
 
+    if options.get("energy") not in (None, "auto"):  # a request names no module to import here
+        raise BadInput("--energy", expected="auto, over a link", found=str(options["energy"])[:80])
     return bench(artifact, progress=tell, **options)
 
 
