@@ -17,6 +17,8 @@ from pilotfish.export.c import build
 from pilotfish.export.c.flash_image import UF2_FAMILY_RP2040, boot_crc, flat, pieces
 from pilotfish.export.c.serial import BOARDS, build_serial, serial_beside
 from pilotfish.export.onnx import to_onnx
+from pilotfish.policy.guard import Guard, GuardTable
+from pilotfish.policy.guard_table import GUARD_FILE, dumped
 from pilotfish.policy.layers import GRU, Activation, Linear
 from pilotfish.policy.record import record_golden
 from pilotfish.policy.reference import Reference
@@ -227,6 +229,24 @@ def test_a_repeated_frame_is_answered_from_memory(board_of, policy):
     frame = encode(Kind.STEP, 5, floats(policy.golden.obs[0]))
     once = board.exchange(frame)
     assert once and board.exchange(frame) == once
+
+
+def test_a_guard_flies_in_the_firmware(policy, tmp_path):
+    """What it does and what it counts is read on the line."""
+    table = GuardTable((-5.0,) * 9, (5.0,) * 9, (-0.1,) * 4, (0.1,) * 4, (0.0,) * 4, (0.05,) * 4, stale_us=1000)
+    (tmp_path / GUARD_FILE).write_text(dumped(table))
+    target = load_target("crazyflie")
+    build(policy, to_onnx(policy), target, tmp_path)
+    board = UartBoard(tmp_path / "serial" / "serial.elf", target, metered=False)
+    client, guard, reference = client_of(board), Guard(table), Reference(policy)
+    client.reset()
+    for age, obs in zip((0, 0, 5000, 0), policy.golden.obs, strict=False):
+        expected, flags = guard.step(obs, reference.act, age_us=age, restart=reference.reset)
+        decision = client.guarded_step(obs, age)
+        np.testing.assert_allclose(decision.action, expected, rtol=0, atol=BOUND)
+        assert decision.flags == flags
+    assert client.guard_counters() == guard.counters and guard.counters["obs_stale"] == 1
+    board.close()
 
 
 def test_without_a_crystal_an_stm32_runs_from_its_own_oscillator(built):
