@@ -109,11 +109,12 @@ class Guard:
 
     def __post_init__(self) -> None:
         table = self.table
-        self._obs_low, self._obs_high = np.float32(table.obs_low), np.float32(table.obs_high)
-        self._low, self._high, self._neutral = np.float32(table.low), np.float32(table.high), np.float32(table.neutral)
-        self._rate = np.float32(table.rate) if table.rate else None
+        self._obs_low, self._obs_high, self._low, self._high, self._neutral, self._rate = (
+            np.array(each, np.float32)
+            for each in (table.obs_low, table.obs_high, table.low, table.high, table.neutral, table.rate)
+        )
         # float64 holds a product of two float32 exactly, so that fused and separate multiply-adds agree.
-        self._gain, self._bias = np.float64(np.float32(table.gain)), np.float64(np.float32(table.bias))
+        self._gain, self._bias = (np.array(each, np.float32).astype(np.float64) for each in (table.gain, table.bias))
         self.counters = dict.fromkeys(COUNTERS, 0)
         self.reset()
 
@@ -180,7 +181,7 @@ class Guard:
             value = _within(wanted, self._low, self._high)
             if (value != wanted).any():
                 flags |= Flag.CLAMPED
-            if self._rate is not None and self._last is not None:
+            if len(self._rate) and self._last is not None:
                 with np.errstate(over="ignore"):  # past the largest float32 there is nothing to limit
                     limited = _within(value, self._last - self._rate, self._last + self._rate)
                 if (limited != value).any():

@@ -44,7 +44,7 @@ class Meter(Protocol):
 class Rapl:
     """Intel's and AMD's running average power limit: a counter of microjoules per processor package (kernel: powercap)."""
 
-    every_s = None
+    every_s: float | None = None
 
     def __init__(self, folders: list[Path]) -> None:
         self._files = [(folder / "energy_uj", _number(folder / "max_energy_range_uj")) for folder in folders]
@@ -67,7 +67,7 @@ class Rapl:
 class Ina3221:
     """The power monitor of a Jetson module: volts and amperes of its rails now, integrated from reading to reading."""
 
-    every_s = SAMPLE_SECONDS
+    every_s: float | None = SAMPLE_SECONDS
 
     def __init__(self, rails: dict[str, tuple[Path, Path]], now_s: Callable[[], float] = time.perf_counter) -> None:
         self._rails, self._now_s, self._total = rails, now_s, 0.0
@@ -88,7 +88,7 @@ class Ina3221:
 class Plugin:
     """A function of the user's own that returns joules so far: an external meter, a bench supply."""
 
-    every_s = SAMPLE_SECONDS
+    every_s: float | None = SAMPLE_SECONDS
 
     def __init__(self, name: str, read: Callable[[], float]) -> None:
         self.name, self._read = f"{name}, a meter of the user's own", read

@@ -59,7 +59,8 @@ class Artificial:
     """A policy that computes for ``delays[k]`` nanoseconds in period k, and the clock that the measurement reads."""
 
     def __init__(self, delays: np.ndarray, clock: Clock) -> None:
-        self.delays, self.clock, self.first_ns = delays, clock, None
+        self.delays, self.clock = delays, clock
+        self.first_ns: int | None = None
         self.ended_ns = np.full(len(delays), -1, np.int64)
 
     def now_ns(self) -> int:
