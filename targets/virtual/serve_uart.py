@@ -6,32 +6,57 @@ It prints the link, then serves until it is interrupted:
 
     serial:///dev/pts/5?baud=115200
 
---fast leaves the cycle model out: ten times as fast, and the board's clock says nothing.
+--fast leaves the cycle model out: ten times as fast, and the board's clock says nothing. --noise 0.001 flips, loses or invents
+one byte in a thousand, both ways.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import random
 import select
 import sys
 import tty
 from pathlib import Path
 
-from ...errors import PilotfishError
+from ...errors import BadInput, PilotfishError
 from ..profile import load_target
 from .uart import UartBoard
 
 IDLE_S = 0.5
 
 
-def serve(board: UartBoard, master: int) -> None:
+class Noise:
+    """Bytes through it are flipped in one bit, lost, or preceded by another, each as likely, ``rate`` of them altogether."""
+
+    def __init__(self, rate: float, seed: int = 0) -> None:
+        if not 0 <= rate < 1:
+            raise BadInput("--noise", expected="a share of the bytes, from 0 to below 1", found=f"{rate:g}")
+        self._rate, self._random = rate, random.Random(seed)
+
+    def __call__(self, data: bytes) -> bytes:
+        if not self._rate:
+            return data
+        out = bytearray()
+        for byte in data:
+            kind = self._random.randrange(3) if self._random.random() < self._rate else None
+            if kind == 0:
+                out.append(byte ^ 1 << self._random.randrange(8))
+            elif kind == 1:
+                out += bytes((self._random.randrange(256), byte))
+            elif kind is None:
+                out.append(byte)
+        return bytes(out)
+
+
+def serve(board: UartBoard, master: int, noise: Noise) -> None:
     """Bytes from the terminal to the board and back, until the terminal is gone. Nobody may be listening: then they are lost."""
     while True:
         if not select.select([master], [], [], IDLE_S)[0]:
             continue
         try:
-            reply = board.exchange(os.read(master, 4096))
+            reply = noise(board.exchange(noise(os.read(master, 4096))))
             while reply and select.select([], [master], [], IDLE_S)[1]:
                 reply = reply[os.write(master, reply) :]
         except OSError:
@@ -44,16 +69,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("firmware", type=Path, help="serial.elf of an artifact")
     parser.add_argument("target", help="the target that it was built for, or its .toml")
     parser.add_argument("--fast", action="store_true", help="no cycle model: the board's clock counts its own readings")
+    parser.add_argument("--noise", type=float, default=0.0, help="share of the bytes that arrive wrong, both ways")
     chosen = parser.parse_args(arguments)
     try:
-        target = load_target(chosen.target)
+        target, noise = load_target(chosen.target), Noise(chosen.noise)
         board = UartBoard(chosen.firmware, target, metered=not chosen.fast)
         master, slave = os.openpty()
         tty.setraw(slave)  # held open too: a terminal nobody has open is gone
         assert target.uart is not None, "a UartBoard has one"
         sys.stdout.write(f"serial://{os.ttyname(slave)}?baud={target.uart.baud}\n")
         sys.stdout.flush()
-        serve(board, master)
+        serve(board, master, noise)
     except KeyboardInterrupt:
         return 0
     except PilotfishError as error:

@@ -100,6 +100,18 @@ def test_a_thousand_closed_loop_steps_of_a_quadrotor(build, policy_of, plugged):
     session.close()
 
 
+def test_noise_on_the_terminal_is_only_a_delay(build, policy_of, plugged):
+    """A byte in five hundred is wrong, both ways: the golden rollout of a recurrent policy, action by action."""
+    artifact = exported(build, policy_of("gru"), "crazyflie")
+    session = open_session(artifact.reached_by(parse_link(plugged(artifact, "--fast", "--noise", "0.002"))))
+    reference = Reference(artifact.policy)
+    for obs in artifact.golden.obs[:40]:
+        np.testing.assert_allclose(session.act(obs), reference.act(obs), rtol=0, atol=2e-6)
+    np.testing.assert_allclose(session.state, reference.state, rtol=0, atol=2e-6)
+    assert session.client.retries > 0
+    session.close()
+
+
 def test_a_board_with_another_policy_is_refused(build, policy_of, plugged):
     artifact, other = exported(build, policy_of(seed=1), "crazyflie"), build(policy_of(seed=2), "c", "crazyflie")
     url = plugged(artifact, "--fast")
