@@ -20,6 +20,7 @@ EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
     "wandb": ("tell Weights & Biases how a training goes", ("wandb",)),
     "export": ("build ONNX and C artifacts, cross-compile", ("onnx", "ziglang")),
     "ssh": ("reach devices over SSH", ("asyncssh",)),
+    "agent": ("serve a device to a lab, and reach one", ("grpcio",)),
     "emulate": ("run firmware on a virtual board", ("unicorn", "capstone", "pyelftools")),
     "tensorrt": ("build TensorRT engines for GeForce RTX", ("tensorrt-rtx-cu13-bindings",)),
     "tvm": ("build artifacts with TVM, run them over its RPC", ("apache-tvm",)),

@@ -9,7 +9,7 @@ from .app import app
 from . import job, train  # noqa: F401 each registers its verbs, in the order in which --help lists them
 from . import compress, search  # noqa: F401
 from . import export, prove  # noqa: F401
-from . import targets, doctor  # noqa: F401
+from . import targets, agent, doctor  # noqa: F401
 # isort: on
 
 

@@ -12,6 +12,7 @@ from typing import IO
 from ...errors import Unreachable
 from .link import Ended
 from .process import Process
+from .scripts import Order
 
 CHUNK = 1 << 16
 
@@ -84,9 +85,9 @@ class LocalShell:
     def __init__(self) -> None:
         self._started: list[LocalProcess] = []
 
-    def start(self, script: str) -> Process:
+    def start(self, order: Order) -> Process:
         self._started = [process for process in self._started if not process.over]
-        process = LocalProcess(self.name, script)
+        process = LocalProcess(self.name, order.text)
         self._started.append(process)
         return process
 

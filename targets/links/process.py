@@ -8,6 +8,7 @@ import time
 from typing import Protocol
 
 from .link import Dropped, Ended
+from .scripts import Order
 
 MAX_WAITING_BYTES = 4 << 20
 """Output that nobody has read yet; beyond it the sender is made to wait."""
@@ -118,8 +119,8 @@ class Shell(Protocol):
     name: str
     """For people."""
 
-    def start(self, script: str) -> Process:
-        """Run ``script`` by ``sh``; Dropped or Unreachable where that cannot be."""
+    def start(self, order: Order) -> Process:
+        """Run the order's script by ``sh``; Dropped or Unreachable where that cannot be."""
 
     def close(self) -> None:
         """End every program that was started, and the connection; the next start connects anew."""

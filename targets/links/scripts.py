@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 CACHE = "${PILOTFISH_DEVICE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/pilotfish}"
 """On the device: a folder of the user's own. blobs/ has every file once, by its sha256; folders/ has what was installed, by the
@@ -36,6 +40,37 @@ PYTHON_FACTS = (
 )
 
 
+TEXTS: dict[str, Callable[..., str]] = {}
+"""Name of an order -> what makes its script."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """One of the few things that a link asks of a device. An agent takes orders, never scripts."""
+
+    name: str
+    """Key of TEXTS."""
+    words: tuple[Any, ...]
+    """Strings, and tuples of strings."""
+
+    @property
+    def text(self) -> str:
+        """The script."""
+        return TEXTS[self.name](*self.words)
+
+
+def order(text: Callable[..., str]) -> Callable[..., Order]:
+    """Makes what writes a script into what makes an order."""
+    TEXTS[text.__name__] = text
+
+    @functools.wraps(text)
+    def make(*words: Any) -> Order:
+        return Order(text.__name__, words)
+
+    return make
+
+
+@order
 def facts(python: str, packages: tuple[str, ...]) -> str:
     """Prints KEY=VALUE lines about the device; ``python`` may be empty."""
     first = "head -n 1"
@@ -58,11 +93,13 @@ def facts(python: str, packages: tuple[str, ...]) -> str:
     return script + "true"
 
 
+@order
 def missing() -> str:
     """Reads sha256s, prints those that are not there yet."""
     return f'{_OPEN}while IFS= read -r d; do [ -f "blobs/$d" ] || echo "$d"; done'
 
 
+@order
 def put() -> str:
     """Reads a tar of files named by their sha256; they are kept if every one is what its name says, else none is."""
     return (
@@ -75,6 +112,7 @@ def put() -> str:
     )
 
 
+@order
 def assemble(digest: str) -> str:
     """Reads lines "SHA256 MODE PATH", makes folders/DIGEST of blobs, whole or not at all, and prints its path.
 
@@ -102,6 +140,7 @@ def assemble(digest: str) -> str:
     )
 
 
+@order
 def unpack(digest: str, folder: str, python: str) -> str:
     """Unpacks every zip of an installed folder into sites/DIGEST, whole or not at all, and prints its path; without
     ``folder``: only if it is there, else exit code ABSENT."""
@@ -117,12 +156,14 @@ def unpack(digest: str, folder: str, python: str) -> str:
     )
 
 
+@order
 def module(name: str, arguments: tuple[str, ...], python: str, site: str, folder: str) -> str:
     """Runs a module of Pilotfish there, its input and output those of the shell."""
     path = f"PYTHONPATH={shlex.quote(site)} " if site else ""
     return f"cd {shlex.quote(folder)} && {path}exec {quoted(python)} -m pilotfish.{name} {shlex.join(arguments)}"
 
 
+@order
 def program(folder: str, name: str, arguments: tuple[str, ...] = ()) -> str:
     """Runs an executable of an installed folder there."""
     return f"cd {shlex.quote(folder)} && exec ./{shlex.quote(name)} {shlex.join(arguments)}"

@@ -16,6 +16,7 @@ from ...errors import BadInput, MissingTool, Unreachable
 from . import scripts
 from .link import Channel, Device, DeviceFull, Dropped, Ended, Installed, Progress, checked_files
 from .process import LineReader, Process, Shell, plain
+from .scripts import Order
 from .steps import request, result_of
 from .wheelhouse import BASE, There, distribution, wheelhouse
 
@@ -128,7 +129,7 @@ class ShellLink:
             )
         return self._again(lambda: self._start(scripts.program(installed.where, RUNNER, arguments)))
 
-    def _module(self, name: str, installed: Installed, *arguments: str) -> str:
+    def _module(self, name: str, installed: Installed, *arguments: str) -> Order:
         site = self._site()
         return scripts.module(name, arguments, self._python, site, installed.where)
 
@@ -172,10 +173,10 @@ class ShellLink:
                 time.sleep(pause)
         raise AssertionError("unreachable")
 
-    def _start(self, script: str) -> Process:
+    def _start(self, script: Order) -> Process:
         return self.shell.start(script)
 
-    def _script(self, script: str, data: bytes | Iterator[bytes] = b"") -> bytes:
+    def _script(self, script: Order, data: bytes | Iterator[bytes] = b"") -> bytes:
         """Run ``script`` on ``data``; what it printed. Raises _Code for an exit code other than 0."""
         process = self._start(script)
         try:

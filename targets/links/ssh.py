@@ -21,6 +21,7 @@ from ..reach import SshLink, link_name
 from .host_keys import BadHostKey, HostKeys
 from .link import Dropped
 from .process import Process
+from .scripts import Order
 from .ssh_process import SshProcess
 
 CONNECT_S, LOGIN_S = 15.0, 30.0
@@ -40,14 +41,14 @@ class SshShell:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._connections: list[Any] = []
 
-    def start(self, script: str) -> Process:
+    def start(self, order: Order) -> Process:
         with self._lock:
             connection = self._connected()
             assert self._loop is not None
             process = SshProcess(self.name, self._loop)
         try:
             # The account's own shell may be any; this one is a POSIX shell.
-            command = "exec sh -c " + shlex.quote(script)
+            command = "exec sh -c " + shlex.quote(order.text)
             self._wait(connection.create_session(lambda: process, command, encoding=None), LOGIN_S)
         except (self._asyncssh.Error, OSError, TimeoutError) as error:
             raise Dropped(f"{self.name}: no session: {error or 'no answer'}") from error

@@ -17,7 +17,7 @@ from pilotfish.policy.layers import GRU, Linear
 from pilotfish.policy.reference import Reference
 from pilotfish.runtime.wire_session import WireSession
 from pilotfish.targets import load_target
-from pilotfish.targets.links.local import LocalShell
+from pilotfish.targets.links.local import LocalProcess
 from pilotfish.targets.wire.client import Client
 
 pytest.importorskip("onnx")
@@ -62,7 +62,7 @@ def built(policy, folder: Path, isa: str) -> Path:
 
 
 def session(policy, command: str) -> WireSession:
-    return WireSession(Client(LocalShell().start(f"exec {command}"), timeout_s=20), policy.contract, digest=policy.digest)
+    return WireSession(Client(LocalProcess("runner", f"exec {command}"), timeout_s=20), policy.contract, digest=policy.digest)
 
 
 @pytest.mark.parametrize("isa", ["x86_64", "aarch64", "arm"])

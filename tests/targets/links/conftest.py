@@ -25,7 +25,7 @@ from pilotfish.runtime.artifact import Artifact
 from pilotfish.targets import Target, load_target
 from pilotfish.targets.links.link import Link
 from pilotfish.targets.links.open import open_link
-from pilotfish.targets.reach import SshLink, parse_link
+from pilotfish.targets.reach import AgentLink, SshLink, parse_link
 
 ROOT = Path(pilotfish.__file__).resolve().parent
 ACCOUNT = "pilotfish-test"
@@ -197,13 +197,41 @@ def _answers(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
     pytest.fail(f"sshd did not start: {log.read_text()[-500:]}")
 
 
+TOKEN = "0123456789abcdef0123456789abcdef"
+
+
+@pytest.fixture(scope="session")
+def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
+    """An agent of this machine that knows a token; its lease is short."""
+    pytest.importorskip("grpc")
+    from pilotfish.targets.links.agent_server import Agent, AgentSettings
+
+    folder = tmp_path_factory.mktemp("agent")
+    (folder / "token").write_text(TOKEN + "\n")
+    (folder / "token").chmod(0o600)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PILOTFISH_DEVICE_CACHE", "")  # the agent sets its own; this puts back what was there
+        running = Agent(AgentSettings("127.0.0.1:0", TOKEN, cache=folder / "cache", lease_s=0.3))
+        running.token_file = folder / "token"
+        yield running
+        running.close()
+
+
 @pytest.fixture
-def over(devices: Devices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Link]]:
+def over(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Link]]:
     """``over(kind, device)`` -> a link to one of the devices; "local" is this machine with a cache of the test's own."""
     opened: list[Link] = []
 
     def make(kind: str, device: str = "python", said: list[str] | None = None, **query: str) -> Link:
         say = (lambda _: None) if said is None else said.append
+        if kind == "agent":
+            agent = request.getfixturevalue("agent")
+            monkeypatch.setenv("PILOTFISH_DEVICE_CACHE", agent.cache)
+            link = open_link(AgentLink(agent.address, token_file=str(agent.token_file)), say=say)
+            link._python = "python3" if device == "python" else ""
+            opened.append(link)
+            return link
+        devices = request.getfixturevalue("devices")
         if kind == "local":
             monkeypatch.setenv("PILOTFISH_DEVICE_CACHE", str(tmp_path / "cache"))
             path = devices.folder / "bare" if device == "bare" else f"{devices.folder / 'bin'}:/usr/bin:/bin"
