@@ -12,6 +12,8 @@ import pytest
 
 pytest.importorskip("onnx")
 
+from conftest import random_policy
+
 from pilotfish.errors import BadInput, Unreachable
 from pilotfish.export.c import build
 from pilotfish.export.c.flash_image import UF2_FAMILY_RP2040, boot_crc, flat, pieces
@@ -40,8 +42,6 @@ def policy():
     for module in ("ziglang", "unicorn", "capstone", "elftools"):
         if importlib.util.find_spec(module) is None:
             pytest.skip(f"{module} is not installed")
-    from conftest import random_policy
-
     bare = random_policy([Linear("a", 9, 12), Activation("tanh"), GRU("g", 12, 6), Linear("b", 6, 4)], 9, 4, 0)
     return dataclasses.replace(bare, golden=record_golden(bare, None, steps=20, seed=3))
 
@@ -229,6 +229,23 @@ def test_a_repeated_frame_is_answered_from_memory(board_of, policy):
     frame = encode(Kind.STEP, 5, floats(policy.golden.obs[0]))
     once = board.exchange(frame)
     assert once and board.exchange(frame) == once
+
+
+@pytest.mark.parametrize(("name", "baud"), [("crazyflie", 1_000_000), ("rp2040", 2_000_000)])
+def test_other_baud_rates_are_set_exactly(name, baud, built, tmp_path):
+    """A megabaud is exact on both: 42 MHz / 16 and 125 MHz / 16 are multiples of 1/16 and 1/64 of it, and so is the double. The policy is left out."""
+    target, folder, _ = built[name]
+    target = dataclasses.replace(target, uart=dataclasses.replace(target.uart, baud=baud))
+    stub = '#include "policy.h"\nvoid policy_reset(float *s) { (void)s; }\n'
+    stub += "void policy_step(const float *o, float *s, float *a) { (void)o; (void)s; (void)a; }\n"
+    (tmp_path / "policy.c").write_text(stub)
+    (tmp_path / "policy.h").write_bytes((folder / "policy.h").read_bytes())
+    bare = random_policy([Linear("a", 9, 4)], 9, 4, 0)
+    build_serial(bare, target, tmp_path)
+    board = UartBoard(tmp_path / "serial" / "serial.elf", target, metered=False)
+    client_of(board).reset()
+    assert board.machine.chip.baud == pytest.approx(baud, rel=1e-9)
+    board.close()
 
 
 def test_a_guard_flies_in_the_firmware(policy, tmp_path):
