@@ -42,7 +42,9 @@ class Flag(IntFlag):
     RATE_LIMITED = 128
 
 
-COUNTERS = ("steps", *(flag.name.lower() for flag in Flag if flag.name))
+_OBS_NOT_FINITE, _OBS_OUT_OF_RANGE, _OBS_STALE, _ACTION_NOT_FINITE, _LATE, _FELL_BACK, _CLAMPED, _RATE_LIMITED = map(int, Flag)
+_BITS = tuple((flag.name.lower(), int(flag)) for flag in Flag if flag.name)
+COUNTERS = ("steps", *(name for name, _ in _BITS))
 """In the order of the C struct."""
 
 
@@ -115,6 +117,8 @@ class Guard:
         )
         # float64 holds a product of two float32 exactly, so that fused and separate multiply-adds agree.
         self._gain, self._bias = (np.array(each, np.float32).astype(np.float64) for each in (table.gain, table.bias))
+        reach = np.float64(max(map(abs, table.low + table.high))) + np.float64(max(table.rate, default=0.0))
+        self._overflows = bool(reach > MOST)
         self.counters = dict.fromkeys(COUNTERS, 0)
         self.reset()
 
@@ -137,41 +141,43 @@ class Guard:
         ``decide``: the policy, obs -> action [k m]. ``took_us``: how long it took, asked afterwards. ``restart``: called where
         the policy's state must go back to its start.
         """
-        flags, shown = self._admit(np.asarray(obs, np.float32), age_us)
+        seen = np.asarray(obs, np.float32)
+        flags, shown = self._admit(seen, age_us)
         action = None
         if shown is not None:
             action = np.asarray(decide(shown), np.float32).reshape(-1)
             if took_us is not None and self.table.deadline_us is not None and took_us() > self.table.deadline_us:
-                flags |= Flag.LATE
+                flags |= _LATE
             if not np.isfinite(action).all():
-                flags |= Flag.ACTION_NOT_FINITE
+                flags |= _ACTION_NOT_FINITE
                 if restart is not None:
                     restart()
-            if flags & (Flag.LATE | Flag.ACTION_NOT_FINITE):
+            if flags & (_LATE | _ACTION_NOT_FINITE):
                 action = None
-        return self._send(np.asarray(obs, np.float32), action, flags)
+        return self._send(seen, action, flags)
 
     def late(self, obs: np.ndarray | None = None) -> tuple[np.ndarray, Flag]:
         """The action for a deadline that passes without a decision, which must not be sent when it comes; ``obs``: the newest."""
-        return self._send(None if obs is None else np.asarray(obs, np.float32), None, Flag.LATE)
+        return self._send(None if obs is None else np.asarray(obs, np.float32), None, _LATE)
 
-    def _admit(self, obs: np.ndarray, age_us: int) -> tuple[Flag, np.ndarray | None]:
-        flags, clip = Flag(0), self.table.out_of_range == "clip"
-        finite = np.isfinite(obs)
-        if not finite.all():
-            flags |= Flag.OBS_NOT_FINITE
-        if (finite & ((obs < self._obs_low) | (obs > self._obs_high))).any():
-            flags |= Flag.OBS_OUT_OF_RANGE
+    def _admit(self, obs: np.ndarray, age_us: int) -> tuple[int, np.ndarray | None]:
+        flags, clip = 0, self.table.out_of_range == "clip"
+        outside = (obs < self._obs_low) | (obs > self._obs_high)
+        if not np.isfinite(obs).all():
+            flags |= _OBS_NOT_FINITE
+            outside &= np.isfinite(obs)
+        if outside.any():
+            flags |= _OBS_OUT_OF_RANGE
         if self.table.stale_us is not None and age_us > self.table.stale_us:
-            flags |= Flag.OBS_STALE
-        if flags & ~(Flag.OBS_OUT_OF_RANGE if clip else Flag(0)):
+            flags |= _OBS_STALE
+        if flags & ~(_OBS_OUT_OF_RANGE if clip else 0):
             return flags, None
         return flags, _within(obs, self._obs_low, self._obs_high) if clip else obs
 
-    def _send(self, obs: np.ndarray | None, action: np.ndarray | None, flags: Flag) -> tuple[np.ndarray, Flag]:
+    def _send(self, obs: np.ndarray | None, action: np.ndarray | None, flags: int) -> tuple[np.ndarray, Flag]:
         count, m = self.table.actions, len(self._low)
         if action is None:
-            flags |= Flag.FELL_BACK
+            flags |= _FELL_BACK
             rows = np.tile(self._fallback(obs), (count, 1))
         else:
             self._held = 0
@@ -180,19 +186,24 @@ class Guard:
         for row, wanted in enumerate(rows):
             value = _within(wanted, self._low, self._high)
             if (value != wanted).any():
-                flags |= Flag.CLAMPED
+                flags |= _CLAMPED
             if len(self._rate) and self._last is not None:
-                with np.errstate(over="ignore"):  # past the largest float32 there is nothing to limit
-                    limited = _within(value, self._last - self._rate, self._last + self._rate)
+                limited = self._limited(value, self._last)
                 if (limited != value).any():
-                    flags |= Flag.RATE_LIMITED
+                    flags |= _RATE_LIMITED
                 value = limited
             sent[row] = self._last = value
         self._count("steps")
-        for flag in Flag:
-            if flags & flag and flag.name:
-                self._count(flag.name.lower())
-        return sent.reshape(-1), flags
+        for name, bit in _BITS:
+            if flags & bit:
+                self._count(name)
+        return sent.reshape(-1), Flag(flags)
+
+    def _limited(self, value: np.ndarray, last: np.ndarray) -> np.ndarray:
+        if not self._overflows:
+            return _within(value, last - self._rate, last + self._rate)
+        with np.errstate(over="ignore"):  # past the largest float32 there is nothing to limit
+            return _within(value, last - self._rate, last + self._rate)
 
     def _fallback(self, obs: np.ndarray | None) -> np.ndarray:
         table = self.table
