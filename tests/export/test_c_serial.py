@@ -233,7 +233,7 @@ def test_a_repeated_frame_is_answered_from_memory(board_of, policy):
 
 @pytest.mark.parametrize(("name", "baud"), [("crazyflie", 1_000_000), ("rp2040", 2_000_000)])
 def test_other_baud_rates_are_set_exactly(name, baud, built, tmp_path):
-    """A megabaud is exact on both: 42 MHz / 16 and 125 MHz / 16 are multiples of 1/16 and 1/64 of it, and so is the double. The policy is left out."""
+    """One and two megabaud divide 42 MHz / 16 in 16ths and 125 MHz / 16 in 64ths. The policy is left out."""
     target, folder, _ = built[name]
     target = dataclasses.replace(target, uart=dataclasses.replace(target.uart, baud=baud))
     stub = '#include "policy.h"\nvoid policy_reset(float *s) { (void)s; }\n'
