@@ -143,6 +143,8 @@ class Timing:
     """Steps of the environment by which observations were late in training: fewest and most, drawn anew for every episode."""
     latency: Latency | None = None
     """By how much the actions of a decision were late in training; None: not at all."""
+    hold: int = Field(default=1, ge=1, le=10_000)
+    """Steps of its environment that an action is held for; ``control_hz`` counts actions: it is the environment's over this."""
 
     @model_validator(mode="after")
     def _check(self) -> Timing:
@@ -154,7 +156,7 @@ class Timing:
     def _without_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Bundles of punctual policies keep the digests that they had before there were delays."""
         table: dict[str, Any] = dump(self)
-        usual = {"observation_delay": [0, 0], "latency": None}
+        usual = {"observation_delay": [0, 0], "latency": None, "hold": 1}
         return {key: value for key, value in table.items() if key not in usual or value not in (usual[key], (0, 0))}
 
 
@@ -216,4 +218,6 @@ class Contract:
         count = self.timing.actions_per_decision
         if count > 1 and (self.action.kind == "discrete" or self.action.size % count):
             raise ValueError(f"{count} actions per decision need a continuous action whose size is a multiple of {count}")
+        if count > 1 and self.timing.hold > 1:
+            raise ValueError("either several actions per decision, or one that is held for several steps")
         return self

@@ -72,4 +72,5 @@ def scene_of(
     punctual = late is not None and late.edges_us[-1] == 0
     shown = None if punctual else late
     dropped = drop_late and shown is not None
-    return plain(Scene(env, timing.actions_per_decision, contract.observation.history, delay, shown, drop_late=dropped))
+    held = timing.hold if timing.hold > 1 else None
+    return plain(Scene(env, timing.actions_per_decision, contract.observation.history, delay, shown, held, dropped))

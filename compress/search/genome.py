@@ -34,6 +34,8 @@ class Genome:
     """What integer layers read: float, int8 or int16."""
     backend: str
     """Which of the target's back-ends builds it."""
+    decide_every: int = 1
+    """Steps of the teacher between two decisions; the action is held."""
 
     @property
     def key(self) -> str:
@@ -43,7 +45,7 @@ class Genome:
     @property
     def shape(self) -> str:
         """The same for the same float student, from which candidates of different bits, zeros and ranks are made: JSON."""
-        return json.dumps([self.hidden, self.activation])
+        return json.dumps([self.hidden, self.activation, self.decide_every])
 
     @property
     def quantized(self) -> bool:
@@ -66,6 +68,7 @@ class Genome:
     def name(self) -> str:
         """Short, file-name-safe, not unique."""
         parts = ["x".join(map(str, self.hidden)), self.activation]
+        parts += [f"e{self.decide_every}"] if self.decide_every > 1 else []
         parts += [f"s{self.sparsity * 100:.0f}"] if self.sparsity else []
         parts += [f"r{self.factor_rank}"] if self.factor_rank else []
         parts += [f"w{'_'.join(map(str, self.bits))}-{self.reads}"] if self.quantized else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from pydantic import Field
@@ -24,6 +25,10 @@ class Limits:
     """Static memory and stack."""
     latency_us: float | None = Field(default=None, gt=0)
     """Of one decision: the control period."""
+
+    def for_every(self, steps: int) -> Limits:
+        """Of a policy that decides once in so many periods."""
+        return self if self.latency_us is None else replace(self, latency_us=self.latency_us * steps)
 
     def excess(self, costs: dict[str, Any]) -> list[float]:
         """By how much each limit is exceeded, as a share of it (0 or less: kept); what has no figure counts as kept."""

@@ -60,6 +60,7 @@ def features(genome: Genome, ends: tuple[int, int]) -> list[float]:
         float(genome.reads == "int16"),
         float(genome.activation == "relu"),
         float(genome.activation == "tanh"),
+        math.log2(genome.decide_every),
     ]
 
 

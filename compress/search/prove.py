@@ -13,6 +13,7 @@ import numpy as np
 from ...errors import PilotfishError
 from ...policy import Policy
 from ...runtime.gate import compare
+from ...targets import Target
 from ..effects import UNHURRIED_HZ, costs_of
 from .front import front
 from .judge import kept
@@ -79,22 +80,32 @@ def prove(
 
 
 def _proof(plan: Plan, teacher: Policy, arm: str, outcome: Outcome, episodes: int) -> Proof:
-    from ...export.build import export_policy
-    from ...runtime.evaluate import evaluate
-    from ...runtime.verify import verify
-
     proof = Proof(arm, outcome)
     try:
         policy = Policy.load(plan.folder / CANDIDATES / outcome.policy)
         # A folder each: two candidates of one shape bear the same name.
         folder = plan.folder / FRONT / Path(outcome.policy).parent
-        artifact = export_policy(policy, plan.target, outcome.genome.backend, folder, control_hz=UNHURRIED_HZ)
-        proof.artifact = str(artifact.path)
-        proof.verified = bool(verify(artifact)["passed"])
-        proof.figures = costs_of(artifact)
-        flown = evaluate(artifact, env=plan.env, episodes=episodes, seed=FLIGHT_SEED, reference=teacher)
-        proof.figures |= {name: flown["figures"][name] for name in ("return", "retained", "difference", "reference_return")}
-        proof.kept = kept(compare(np.array(flown["returns"]), np.array(flown["reference_returns"])))
+        proof.artifact, proof.verified, proof.figures, proof.kept = flown(
+            policy, plan.target, outcome.genome.backend, folder, plan.env, teacher, episodes
+        )
     except PilotfishError as error:
         proof.failed = f"{type(error).__name__}: {error}"
     return proof
+
+
+def flown(
+    policy: Policy, target: Target, backend: str | None, folder: Path, env: str, reference: Policy, episodes: int
+) -> tuple[str, bool, dict[str, Any], float]:
+    """Build ``policy`` into ``folder``, verify it, time it, fly it and ``reference`` in the episodes that prove ->
+    (the artifact's folder, does it act like its policy, figures as JSON, share of the reference's return)."""
+    from ...export.build import export_policy
+    from ...runtime.evaluate import evaluate
+    from ...runtime.verify import verify
+
+    artifact = export_policy(policy, target, backend, folder, control_hz=UNHURRIED_HZ)
+    verified = bool(verify(artifact)["passed"])
+    figures: dict[str, Any] = costs_of(artifact)
+    result = evaluate(artifact, env=env, episodes=episodes, seed=FLIGHT_SEED, reference=reference)
+    figures |= {name: result["figures"][name] for name in ("return", "retained", "difference", "reference_return")}
+    share = kept(compare(np.array(result["returns"]), np.array(result["reference_returns"])))
+    return str(artifact.path), verified, figures, share

@@ -38,7 +38,7 @@ class Space:
     """Of every hidden layer by itself."""
     activations: tuple[ActivationName, ...] = ()
     """After the hidden layers; empty: the teacher's own, tanh and relu."""
-    sparsity: Annotated[tuple[Annotated[float, Field(ge=0, lt=1)], ...], Field(min_length=1)] = (0.0, 0.5, 0.75, 0.9)
+    sparsity: Annotated[tuple[Annotated[float, Field(ge=0, lt=1)], ...], Field(min_length=1)] = (0.0, 0.5, 0.75)
     """Shares of zeros; only back-ends that skip zeros gain by them."""
     rank: Annotated[tuple[Share, ...], Field(min_length=1)] = (1.0, 0.5, 0.25)
     """Ranks as shares of the narrowest hidden layer; 1: not factorized."""
@@ -48,6 +48,8 @@ class Space:
     """What integer layers read."""
     backends: tuple[str, ...] = ()
     """Empty: all that the target lists and that build here."""
+    decide_every: Annotated[tuple[Annotated[int, Field(ge=1, le=1000)], ...], Field(min_length=1)] = (1,)
+    """Steps of the teacher between two decisions, whose action is held meanwhile: a decision may take so many times as long."""
 
 
 def space_of(settings: dict[str, Any], where: object = "search space") -> Space:
@@ -69,6 +71,15 @@ def fitted(space: Space, teacher: Policy, target: Target) -> Space:
             f"a search from {teacher.name}", expected="a teacher without memory", found="a recurrent policy",
             repair="Give it a smaller cell with a recipe: pass = \"distill\", cell = \"gru\"",
         )  # fmt: skip
+    if max(space.decide_every) > 1 and teacher.contract.timing.actions_per_decision > 1:
+        raise Unsupported(
+            f"a search from {teacher.name}", expected="decide_every = [1] for a teacher of several actions per decision",
+            found=f"{list(space.decide_every)}",
+        )  # fmt: skip
+    if max(space.decide_every) > 1 and teacher.contract.timing.control_hz is None:
+        raise BadInput(
+            f"a search from {teacher.name}", expected="a teacher whose contract says control_hz, for decide_every", found="none"
+        )
     if space.depth[0] > space.depth[1]:
         raise BadInput("search space", expected="depth = (fewest, most)", found=f"{space.depth}")
     known = [name for name in target.backends if name in BACKENDS]
@@ -84,6 +95,7 @@ def fitted(space: Space, teacher: Policy, target: Target) -> Space:
     return Space(
         space.depth, tuple(sorted(set(space.widths))), activations, tuple(sorted(set(space.sparsity))),
         tuple(sorted(set(space.rank))), tuple(sorted(set(bits), reverse=True)), space.reads, space.backends or tuple(here),
+        tuple(sorted(set(space.decide_every))),
     )  # fmt: skip
 
 
@@ -117,13 +129,18 @@ def draw(space: Space, trial: Trial, ends: tuple[int, int]) -> Genome:
     else:
         bits = (int(numbers.removeprefix("float")),) * (depth + 1)
     backend = str(trial.suggest_categorical("backend", space.backends))
-    return Genome(hidden, activation, sparsity, rank, bits, reads, backend)
+    # A gene without a choice is not asked for: studies that have no use for it stay as they were.
+    alone = len(space.decide_every) == 1
+    every = space.decide_every[0] if alone else int(trial.suggest_categorical("decide_every", space.decide_every))
+    return Genome(hidden, activation, sparsity, rank, bits, reads, backend, every)
 
 
 def shape_of(genome: Genome) -> dict[str, Any]:
     """What :func:`draw` asks for where a genome shall have the float student of this one."""
     widths = {f"width{index}": width for index, width in enumerate(genome.hidden)}
-    return {"depth": len(genome.hidden), **widths} | ({"activation": genome.activation} if genome.hidden else {})
+    return {"depth": len(genome.hidden), "decide_every": genome.decide_every, **widths} | (
+        {"activation": genome.activation} if genome.hidden else {}
+    )
 
 
 def anchors(space: Space) -> list[tuple[Genome, dict[str, Any]]]:
@@ -144,7 +161,7 @@ def anchors(space: Space) -> list[tuple[Genome, dict[str, Any]]]:
                 genes |= {f"bits{index}": numbers for index in range(depth + 1)} | {"reads": space.reads[0]}
             genome = Genome(
                 hidden, space.activations[0], space.sparsity[0], space.rank[-1], (numbers,) * (depth + 1),
-                "float" if float_one else space.reads[0], space.backends[0],
+                "float" if float_one else space.reads[0], space.backends[0], space.decide_every[0],
             )  # fmt: skip
             found.setdefault(genome.key, (genome, genes | shape_of(genome)))
     return list(found.values())

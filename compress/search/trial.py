@@ -12,23 +12,18 @@ import numpy as np
 
 from ...errors import PilotfishError
 from ...policy import Policy
-from ...policy.layers import Linear
 from ...targets import Target
 from ..activations import network_outputs
-from ..distill import Distill, student_of
 from ..effects import cost
-from ..passes import Context, apply
-from ..recipe import GOLDEN_SEED, GOLDEN_STEPS, parse_recipe
-from ..table import PASSES
+from ..passes import Context
+from ..recipe import GOLDEN_SEED, GOLDEN_STEPS
 from .effort import Effort
 from .genome import Genome
-from .judge import NONE, Judge, kept
+from .judge import NONE, Judge, descended, kept
 from .limits import Limits
 from .shelf import Shelf, Taught
+from .sketch import linear, sketch, through
 from .space import ends_of
-
-LESSONS = ("distill", "heal")
-"""Passes that teach: a sketch goes without them."""
 
 
 @dataclass(frozen=True)
@@ -105,22 +100,24 @@ def attempt(genome: Genome, task: Task, judge: Judge, stops: Stops, shelf: Shelf
 
 
 def _make(outcome: Outcome, task: Task, judge: Judge, stops: Stops, shelf: Shelf) -> Policy | None:
-    genome = outcome.genome
+    genome, original = outcome.genome, task.teacher
+    every = genome.decide_every
+    task = dataclasses.replace(task, teacher=judge.teacher(every), limits=task.limits.for_every(every))
     drawn = sketch(genome, task)
     if not (_hears(outcome, drawn, "infeasible") and _affordable(outcome, drawn, task)):
         return None
-    judge.school.welcome(task.seed)
-    context = Context(task.teacher, task.env, task.seed, task.device, school=judge.school)
+    judge.school(every).welcome(task.seed)
+    context = Context(task.teacher, task.env, task.seed, task.device, school=judge.school(every))
     taught = _taught(outcome, context, task, judge, stops, shelf)
     if taught is None:
         return None
     policy, glanced = taught.policy, taught.glanced
-    if finish := genome.finish(task.effort, _linear(policy), ends_of(task.teacher)):
+    if finish := genome.finish(task.effort, linear(policy), ends_of(task.teacher)):
         *passes, last = finish
-        policy = _through(policy, passes, context)
+        policy = through(policy, passes, context)
         if not _hears(outcome, policy, "stopped"):
             return None
-        policy = _through(policy, [last], context)
+        policy = through(policy, [last], context)
         share, glanced = judge.glance(policy)
         outcome.rungs.append(share)
     else:
@@ -130,6 +127,7 @@ def _make(outcome: Outcome, task: Task, judge: Judge, stops: Stops, shelf: Shelf
     comparison, returns = judge.compare(policy, glanced)
     outcome.kept, outcome.returns = kept(comparison), [round(float(value), 3) for value in returns]
     outcome.parameters, outcome.nonzero, outcome.weight_bytes = policy.parameters, policy.nonzero_parameters, policy.weight_bytes
+    policy = descended(policy, task.teacher, original, every)
     if not _affordable(outcome, policy, task):
         return None
     from ...policy.record import record_golden
@@ -144,12 +142,12 @@ def _taught(outcome: Outcome, context: Context, task: Task, judge: Judge, stops:
         outcome.rungs, outcome.reused = list(found.rungs), True
         if any(_stopped(outcome, stops, rung) for rung in range(len(found.rungs))):
             return None
-        if genome.finish(task.effort, _linear(found.policy), ends_of(task.teacher)):
-            judge.school.watch(found.policy, task.effort.shown)
+        if genome.finish(task.effort, linear(found.policy), ends_of(task.teacher)):
+            judge.school(genome.decide_every).watch(found.policy, task.effort.shown)
         return found
     policy, glanced = task.teacher, NONE
     for lesson in (genome.distill(task.effort), [{"pass": "heal", **task.effort.study()}]):
-        policy = _through(policy, lesson, context)
+        policy = through(policy, lesson, context)
         share, glanced = judge.glance(policy)
         outcome.rungs.append(share)
         if _stopped(outcome, stops):
@@ -188,32 +186,3 @@ def _affordable(outcome: Outcome, policy: Policy, task: Task) -> bool:
     if told := task.limits.told(found):
         outcome.state, outcome.cause = "infeasible", told
     return not told
-
-
-def sketch(genome: Genome, task: Task) -> Policy:
-    """The candidate before any lesson: random weights in the layers, zeros, factors and grids that it would have.
-
-    What it costs on a device hangs on these alone, but for where exactly zeros lie and which units they leave unused.
-    """
-    context = Context(task.teacher, task.env, task.seed, task.device)
-    shape = Distill(hidden=genome.hidden, activation=genome.activation)  # type: ignore[arg-type]
-    policy = student_of(task.teacher, shape, task.seed)
-    policy = policy.replace(name=f"{task.teacher.name}-{genome.name}"[:80])
-    steps = [
-        table for table in genome.finish(task.effort, _linear(policy), ends_of(task.teacher)) if table["pass"] not in LESSONS
-    ]
-    for table in steps:
-        if table["pass"] == "prune":
-            table.pop("heal")
-            table |= {"schedule": "one-shot", "rounds": 1}
-    return _through(policy, steps, context)
-
-
-def _through(policy: Policy, steps: list[dict[str, Any]], context: Context) -> Policy:
-    for config in parse_recipe(steps, "candidate") if steps else ():
-        policy = apply(policy, PASSES[config.kind], config, context)
-    return policy
-
-
-def _linear(policy: Policy) -> tuple[str, ...]:
-    return tuple(layer.name for layer in policy.layers if isinstance(layer, Linear))

@@ -53,6 +53,8 @@ def header_of(policy: Policy) -> Header:
         at += state.size
     if timing.control_hz:
         lines.append(f"Decisions per second in training: {timing.control_hz / timing.actions_per_decision:g}")
+    if timing.hold > 1:
+        lines.append(f"  An action is held for {timing.hold} steps of the environment that it was trained in")
     if timing.actions_per_decision > 1 and timing.control_hz:
         lines.append(f"  Actions per second: {timing.control_hz:g}")
     provenance = f"Policy {policy.name}, sha256 {policy.digest}, {policy.parameters} parameters, {policy.precision}"

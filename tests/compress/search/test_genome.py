@@ -1,7 +1,7 @@
 """Genomes: what is drawn can be made, and says what it is."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -19,11 +19,17 @@ ENDS = (17, 6)
 
 
 @pytest.fixture
+def teacher(pilot):
+    """One whose rate is known."""
+    return pilot.replace(contract=replace(pilot.contract, timing=replace(pilot.contract.timing, control_hz=50.0)))
+
+
+@pytest.fixture
 def genomes(teacher):
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    space = fitted(Space(depth=(0, 3)), teacher, load_target("crazyflie"))
+    space = fitted(Space(depth=(0, 3), decide_every=(1, 2, 4)), teacher, load_target("crazyflie"))
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
     return [draw(space, study.ask(), ENDS) for _ in range(200)]
 
@@ -60,7 +66,9 @@ def test_fewer_multiplications_with_zeros_and_with_a_low_rank():
     assert made(rank=0.25) < made()
 
 
-@pytest.mark.parametrize("narrow", [{}, {"bits": (8, 4)}, {"depth": (0, 0)}, {"widths": (16,), "depth": (3, 4)}])
+@pytest.mark.parametrize(
+    "narrow", [{}, {"bits": (8, 4)}, {"depth": (0, 0)}, {"widths": (16,), "depth": (3, 4)}, {"decide_every": (2, 1)}]
+)
 def test_the_plain_students_that_a_search_begins_with_are_drawn_by_their_genes(teacher, narrow):
     import optuna
 
@@ -132,3 +140,4 @@ def test_limits_are_the_targets_or_tighter():
     assert limits.excess(figures)[0] == pytest.approx(0.5) and limits.excess(figures)[2] == pytest.approx(-0.5)
     assert "flash_bytes 1.50 x" in limits.told(figures) and "latency" not in limits.told(figures)
     assert limits.told({}) == ""
+    assert limits.for_every(4) == Limits(1000, board.memory.ram_bytes, 8000.0)

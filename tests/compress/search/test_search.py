@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from pilotfish.compress import effects
 from pilotfish.compress.search import Budget, Effort, Space, search
 from pilotfish.compress.search.front import dominates
 from pilotfish.compress.search.genome import Genome
@@ -14,8 +15,10 @@ from pilotfish.compress.search.limits import limits_of
 from pilotfish.compress.search.study import ARMS, Study
 from pilotfish.compress.search.trial import Task, attempt, sketch
 from pilotfish.errors import BadInput
-from pilotfish.policy import Policy
+from pilotfish.policy import Action, Contract, Observation, Policy
+from pilotfish.policy.scene import scene_of
 from pilotfish.runtime.artifact import Artifact
+from pilotfish.runtime.rate import control_rate
 from pilotfish.targets import load_target
 
 QUICK = Effort(steps=600, episodes=2)
@@ -80,7 +83,7 @@ def test_a_sketch_has_the_layers_zeros_and_grids_of_the_candidate(teacher):
 def test_what_is_beyond_a_limit_is_refused_before_any_lesson(teacher, tmp_path, monkeypatch):
     task = _task(teacher, flash_bytes=300)
     judge = task.judged()
-    monkeypatch.setattr(judge.school, "teach", lambda *_: pytest.fail("it was taught"))
+    monkeypatch.setattr(judge.school(), "teach", lambda *_: pytest.fail("it was taught"))
     outcome = attempt(_genome(), task, judge, never)[0]
     judge.close()
     assert outcome.state == "infeasible" and "flash_bytes" in outcome.cause and outcome.excess[0] > 0
@@ -99,7 +102,7 @@ def test_a_candidate_that_breaks_says_why_and_raises_nothing(teacher, tmp_path, 
     judge = task.judged()
     lost = attempt(_genome(), replace(task, env="NoSuchTask-v0"), judge, never)[0]
     assert lost.state == "failed" and "NoSuchTask" in lost.cause
-    monkeypatch.setattr(judge.loop, "returns", lambda policy, seeds: np.full(len(seeds), np.nan))
+    monkeypatch.setattr(judge._loops[1], "returns", lambda policy, seeds: np.full(len(seeds), np.nan))
     numb = attempt(_genome(), task, judge, never)[0]
     assert numb.state == "failed" and "finite" in numb.cause
     strange = attempt(_genome(backend="tensorrt"), task, judge, never)[0]
@@ -125,6 +128,40 @@ def test_a_return_is_that_of_all_episodes_whether_a_few_were_seen_before_or_not(
     whole = judge.compare(teacher)[1]
     assert whole.tolist() == judge.compare(teacher, seen)[1].tolist() == judge.reference.tolist()
     judge.close()
+
+
+def test_a_candidate_that_decides_seldom_holds_its_action_and_has_as_much_longer(teacher):
+    """CartPole at 50 Hz, one decision in two steps: 25 Hz, for which the same artifact may take twice as long."""
+    contract = replace(teacher.contract, timing=replace(teacher.contract.timing, control_hz=50.0))
+    teacher = teacher.replace(contract=contract)
+    task = _task(teacher)
+    judge = task.judged()
+    often = attempt(_genome(), task, judge, never)[1]
+    known = effects.cost(often, task.target)["latency_us"]["value"]
+    tight = replace(task, limits=replace(task.limits, latency_us=0.7 * known))
+    outcome, seldom = attempt(_genome(decide_every=2), tight, judge, never)
+    refused = attempt(_genome(), tight, judge, never)[0]
+    assert outcome.state == "done" and refused.state == "infeasible" and "latency_us" in refused.cause
+    timing = seldom.contract.timing
+    assert (timing.hold, timing.control_hz) == (2, 25.0) and often.contract.timing.hold == 1
+    assert str(scene_of(seldom.contract, "CartPole-v1")) == "CartPole-v1, a decision every 2 steps"
+    assert control_rate(seldom.contract, task.target).period_us == 40_000
+    # 500 steps are 250 decisions: it was judged in the scene that its contract names, against the teacher as it is.
+    assert seldom.golden.start.sum() < 1000 / 20 and teacher.digest in seldom.contract.provenance.parents
+    assert any("holds its action" in note for note in seldom.contract.provenance.notes)
+    assert judge.compare(teacher)[0].mean.value == judge.reference.mean()
+    judge.close()
+
+
+def test_a_decision_rate_needs_to_be_known(teacher, tmp_path):
+    with pytest.raises(BadInput, match="control_hz"):
+        search(teacher, load_target("crazyflie"), tmp_path, budget=Budget(trials=1), space=replace(SPACE, decide_every=(1, 2)))
+
+
+def test_several_actions_per_decision_and_a_decision_rate_exclude_each_other(teacher):
+    timing = replace(teacher.contract.timing, actions_per_decision=2)
+    with pytest.raises(ValueError, match="either several"):
+        Contract(Observation(4), Action("continuous", 2), timing=replace(timing, hold=2))
 
 
 def test_a_teacher_with_memory_is_refused_by_name(make):

@@ -31,7 +31,8 @@ def never(rung, kept, cost):
 def test_a_candidate_that_differs_in_what_follows_takes_the_student_that_is_there(task, tmp_path):
     judge = task.judged()
     taught = []
-    judge.school.teach = lambda *given, inner=judge.school.teach: (taught.append(given), inner(*given))[1]
+    teach = judge.school().teach
+    judge.school().teach = lambda *given: (taught.append(given), teach(*given))[1]
     first = attempt(ROUNDED, task, judge, never, Shelf(tmp_path))[0]
     lessons = len(taught)
     other = attempt(FLOAT, task, judge, never, Shelf(tmp_path))  # as another process would
@@ -49,7 +50,7 @@ def test_a_student_that_was_stopped_is_not_on_the_shelf_and_one_on_it_can_be_sto
     assert Shelf(tmp_path).take(FLOAT) is None
     attempt(FLOAT, task, judge, never, Shelf(tmp_path))
     assert Shelf(tmp_path).take(ROUNDED) is not None and Shelf(tmp_path / "other arm").take(ROUNDED) is None
-    judge.school.teach = lambda *_: pytest.fail("it was taught")
+    judge.school().teach = lambda *_: pytest.fail("it was taught")
     late = attempt(ROUNDED, task, judge, lambda rung, kept, cost: "no" if rung else "", Shelf(tmp_path))[0]
     judge.close()
     assert late.state == "stopped" and late.reused and len(late.rungs) == 2
@@ -57,7 +58,7 @@ def test_a_student_that_was_stopped_is_not_on_the_shelf_and_one_on_it_can_be_sto
 
 def test_zeros_that_leave_no_way_through_are_refused_before_any_lesson(task, monkeypatch):
     judge = task.judged()
-    judge.school.teach = lambda *_: pytest.fail("it was taught")
+    judge.school().teach = lambda *_: pytest.fail("it was taught")
     dead = replace(FLOAT, hidden=(8, 8, 8), bits=(32,) * 4, sparsity=0.97)
     outcome = attempt(dead, task, judge, never)[0]
     judge.close()

@@ -1,0 +1,203 @@
+"""One-shot search, whole: train the family, survey it, build what is worth it, prove the front on the target."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .... import sealed
+from ....errors import BadInput, MissingTool, PilotfishError, require
+from ....policy import Policy
+from ....targets import Target
+from ..front import front
+from ..limits import Limits, limits_of
+from ..prove import FRONT, MOST, flown
+from .alone import Agreement, agreement, random_return, spread_over, train_alone
+from .survey import Surveyed, chosen, price, survey
+
+if TYPE_CHECKING:
+    from ....train.config import PPOConfig
+
+TRAINING, ALONE, POLICIES, LEADER = "training", "alone", "policies", "leader.policy"
+RESULT, PAGE = "result.json", "search.html"
+
+
+@dataclass
+class Point:
+    """One architecture of the front, proven."""
+
+    surveyed: Surveyed
+    policy: str
+    """Its bundle, inside the folder of the search."""
+    figures: dict[str, Any] = field(default_factory=dict)
+    kept: float | None = None
+    """Share of the leader's return in the episodes that prove."""
+    verified: bool = False
+    failed: str = ""
+    artifact: str = ""
+
+    @property
+    def cost(self) -> float | None:
+        """Microseconds of one decision."""
+        figure = self.figures.get("latency_us")
+        return None if figure is None else float(figure["value"])
+
+
+@dataclass
+class FamilyFound:
+    """What a one-shot search found."""
+
+    env: str
+    target: str
+    steps: int
+    """Environment steps of the one training."""
+    seconds: float
+    """That it took, over all calls."""
+    size: int
+    """Architectures of the family."""
+    surveyed: list[Surveyed]
+    """Those that were flown, by weights."""
+    leader: dict[str, Any]
+    """weights, and mean return in the episodes that choose, of the policy that the training keeps."""
+    limits: dict[str, Any]
+    min_return: float
+    points: list[Point]
+    """The front, proven, by cost."""
+    pareto: list[int]
+    best: int | None
+    """Index of the cheapest point that keeps ``min_return`` of the leader's return; None: none does."""
+    agreement: Agreement | None
+    """With the same architectures trained alone; None: not asked for."""
+    notes: list[str] = field(default_factory=list)
+
+    def data(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self)
+
+    def told(self) -> list[str]:
+        """What there is to say besides the table."""
+        lines = [f"{len(self.surveyed)} of {self.size:,} architectures from one training of {self.steps:,} steps"]
+        check = self.agreement
+        if check is None:
+            lines.append("not checked against architectures trained alone (--check 16): trust the proven points, not the order")
+        elif check.spearman is None:
+            lines.append(f"{len(check.trained)} architectures trained alone: too few or too alike for a rank correlation")
+        else:
+            lines.append(
+                f"rank correlation with {len(check.trained)} architectures trained alone: {check.spearman:.2f} "
+                f"({check.low:.2f} to {check.high:.2f})"
+            )
+        if check is not None and check.small_share is not None:
+            lines.append(f"small ones gain {check.small_share:.0%} of what they gain trained alone with as many steps (median)")
+        return [*lines, *self.notes]
+
+
+def search_family(
+    config: PPOConfig,
+    target: Target,
+    output: Path,
+    *,
+    members: int = 128,
+    check: int = 0,
+    episodes: int = 10,
+    prove_episodes: int = 20,
+    min_return: float = 0.95,
+    control_hz: float | None = None,
+    flash_bytes: int | None = None,
+    ram_bytes: int | None = None,
+    device: str = "auto",
+    progress: bool = False,
+    told: Callable[[str], None] = lambda _: None,
+    say: Callable[[str], None] = lambda _: None,
+) -> FamilyFound:
+    """Train ``config.one_shot`` in ``output``, fly ``members`` of its architectures, prove the front on ``target``.
+
+    ``check``: so many architectures are also trained alone, each with as many steps as the family, to see how far the order
+    of one-shot returns can be trusted. The same call goes on where it was interrupted. Raises BadInput for a ``config`` without
+    a family.
+    """
+    require("torch", "train")
+    require("scipy", "search")
+    from ....train.checkpoint import checkpoint_path, load_checkpoint
+    from ....train.one_shot.trained import Trained
+    from ....train.run import FAMILY, train
+
+    if config.one_shot is None:
+        raise BadInput("one-shot search", expected="a family of architectures (one_shot)", found="none")
+    folder = Path(output)
+    folder.mkdir(parents=True, exist_ok=True)
+    leader = train(config, folder / TRAINING, device=device, progress=progress)
+    state = load_checkpoint(checkpoint_path(folder / TRAINING, config.digest), config.digest)
+    leader.save(folder / LEADER)
+    trained = Trained.load(folder / TRAINING / FAMILY)
+    found = survey(trained, chosen(trained, members, config.seed), config.scene, episodes, config.seed, folder, told)
+    limits = limits_of(target, control_hz or leader.contract.timing.control_hz, flash_bytes, ram_bytes)
+    price(found, trained, target, config.env, config.seed, told)
+    points = _proven(found, trained, leader, target, limits, config.env, prove_episodes, folder, say)
+    checked = None
+    if check:
+        rows = train_alone(config, spread_over(found, check), episodes, folder / ALONE, told)
+        checked = agreement(rows, random_return(config.scene, config.seed, episodes))
+    seconds = 0.0 if state is None else float(state["spent_s"])
+    result = _summary(config, target, seconds, found, leader, limits, min_return, points, checked, episodes)
+    sealed.write_atomic(folder / RESULT, sealed.canonical_json(result.data()))
+    try:
+        from .family_page import render
+
+        sealed.write_atomic(folder / PAGE, render(result))
+    except MissingTool as missing:
+        say(f"no {PAGE}: {missing}")
+    return result
+
+
+def _proven(
+    found: list[Surveyed], trained: Any, leader: Policy, target: Target, limits: Limits, env: str, episodes: int, folder: Path,
+    say: Callable[[str], None],
+) -> list[Point]:  # fmt: skip
+    from ....policy.record import record_golden
+    from ...recipe import GOLDEN_SEED, GOLDEN_STEPS
+
+    built = [one for one in found if one.cost is not None and not limits.told(one.costs)]
+    best = front([(one.mean, one.cost or 0.0) for one in built])[-MOST:]
+    points = []
+    for number, index in enumerate(best, 1):
+        one = built[index]
+        say(f"proving {number} of {len(best)}: {one.name}")
+        policy = trained.policy(one.member())
+        policy = policy.replace(golden=record_golden(policy, env, GOLDEN_STEPS, GOLDEN_SEED))
+        point = Point(one, f"{POLICIES}/{policy.name}.policy")
+        policy.save(folder / point.policy)
+        try:
+            point.artifact, point.verified, point.figures, point.kept = flown(
+                policy, target, one.costs.get("backend"), folder / FRONT, env, leader, episodes
+            )
+        except PilotfishError as error:
+            point.failed = f"{type(error).__name__}: {error}"
+        points.append(point)
+    return points
+
+
+def _summary(
+    config: PPOConfig, target: Target, seconds: float, found: list[Surveyed], leader: Policy, limits: Limits, min_return: float,
+    points: list[Point], checked: Agreement | None, episodes: int,
+) -> FamilyFound:  # fmt: skip
+    from .survey import flights
+
+    assert config.one_shot is not None
+    with flights(config.scene, config.seed, episodes) as fly:
+        own = {"weights": leader.parameters, "return": float(fly(leader).mean())}
+    good = [i for i, point in enumerate(points) if point.verified and point.kept is not None and point.cost is not None]
+    pareto = [good[i] for i in front([(points[i].kept or 0.0, points[i].cost or 0.0) for i in good])]
+    keeping = [i for i in pareto if (points[i].kept or 0.0) >= min_return]
+    notes = (
+        [] if keeping else [f"no proven point keeps {min_return:.0%} of the leader's return: train longer, or widen the family"]
+    )
+    refused = {one.costs["refused"] for one in found if "refused" in one.costs}
+    notes += [f"not built: {reason}" for reason in sorted(refused)]
+    return FamilyFound(
+        config.env, target.name, config.steps, seconds, config.one_shot.size, found, own, dataclasses.asdict(limits), min_return,
+        points, pareto, min(keeping, key=lambda i: points[i].cost or 0.0, default=None), checked, notes,
+    )  # fmt: skip
