@@ -108,7 +108,7 @@ def put() -> str:
         'mkdir "$W" && cd "$W" && tar -xf - || exit $?; '
         f'for f in *; do s=$(sum "$f") || exit {DAMAGED}; '
         f'[ "${{s%% *}}" = "$f" ] || {{ echo "$f arrived as ${{s%% *}}" >&2; exit {DAMAGED}; }}; done; '
-        "sync 2>/dev/null; chmod 444 * && mv -f * ../blobs/"
+        "sync 2>/dev/null; chmod 444 * && touch * && mv -f * ../blobs/"
     )
 
 
@@ -129,8 +129,8 @@ def assemble(digest: str) -> str:
         'while IFS= read -r line; do s="${line%% *}"; rest="${line#* }"; m="${rest%% *}"; p="${rest#* }"; '
         'case "$p" in */*) mkdir -p "$W/${p%/*}" || exit $?;; esac; '
         f'[ -f "blobs/$s" ] || exit {ABSENT}; '
-        'if [ "$m" = x ]; then cp "blobs/$s" "$W/$p" && chmod 555 "$W/$p"; '
-        'else ln "blobs/$s" "$W/$p" 2>/dev/null || cp "blobs/$s" "$W/$p"; fi || exit $?; '
+        'if [ "$m" = x ]; then chmod 555 "blobs/$s" || exit $?; fi; '
+        'ln "blobs/$s" "$W/$p" 2>/dev/null || cp -p "blobs/$s" "$W/$p" || exit $?; '
         'done < "$W.list"; '
         f'if ! whole "$W"; then for f in $(cut -d" " -f1 "$W.list"); do s=$(sum "blobs/$f"); '
         f'[ "${{s%% *}}" = "$f" ] || rm -f "blobs/$f"; done; exit {DAMAGED}; fi; '

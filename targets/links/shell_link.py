@@ -143,8 +143,7 @@ class ShellLink:
         return self._again(lambda: self._bring(there))
 
     def _bring(self, there: There) -> str:
-        folder = wheelhouse(there, self.device().machine, self.extras)
-        files = sealed.manifest(folder)
+        folder, files = wheelhouse(there, self.device().machine, self.extras)
         digest = sealed.sha256_bytes(json.dumps([files, there.version]).encode())
         try:
             return self._script(scripts.unpack(digest, "", self._python)).decode().strip()

@@ -70,29 +70,31 @@ def distribution(extras: tuple[str, ...]) -> tuple[str, ...]:
     return ("pilotfish", *BASE, *(name for extra in extras for name in EXTRAS.get(extra, ())))
 
 
-def wheelhouse(there: There, machine: str, extras: tuple[str, ...] = ()) -> Path:
-    """A folder of zips that, unpacked one over the other, are all that ``there`` needs.
+def wheelhouse(there: There, machine: str, extras: tuple[str, ...] = ()) -> tuple[Path, dict[str, str]]:
+    """(folder, its files by sha256) of zips that, unpacked one over the other, are all that ``there`` needs.
 
     Wheels are fetched once per platform by pip and kept in $XDG_CACHE_HOME/pilotfish/wheels; Pilotfish itself is packed from
     where it runs. Raises MissingTool where a wheel cannot be had.
     """
-    wheels = requirements(extras)
-    tags = platforms(there, machine)
-    minor = ".".join(there.version.split(".")[:2])
-    own = own_zip()
-    key = sealed.sha256_bytes(json.dumps([sorted(wheels), tags, minor, sealed.sha256_bytes(own)]).encode())[:24]
+    wheels, tags, minor = requirements(extras), platforms(there, machine), ".".join(there.version.split(".")[:2])
+    key = sealed.sha256_bytes(json.dumps([sorted(wheels), tags, minor]).encode())[:24]
     base = os.environ.get("XDG_CACHE_HOME")
     folder = (Path(base) if base else Path("~/.cache").expanduser()) / "pilotfish" / "wheels" / key
-    if folder.is_dir():
-        return folder
-    with sealed.replacing_folder(folder) as fresh:
-        _download(wheels, tags, minor, fresh)
-        for path in fresh.iterdir():
-            if path.suffix != ".whl":
-                raise MissingTool(f"{path.name} is no wheel: it cannot be built for {machine} here")
-        (fresh / "pilotfish.zip").write_bytes(own)
-    _forget_old(folder.parent)
-    return folder
+    if not folder.is_dir():
+        with sealed.replacing_folder(folder) as fresh:
+            _download(wheels, tags, minor, fresh)
+            for path in fresh.iterdir():
+                if path.suffix != ".whl":
+                    raise MissingTool(f"{path.name} is no wheel: it cannot be built for {machine} here")
+        _forget_old(folder.parent)
+    own = own_zip()
+    packed = folder / f"pilotfish-{sealed.sha256_bytes(own)[:16]}.zip"
+    if not packed.is_file():
+        for old in folder.glob("pilotfish-*.zip"):
+            old.unlink(missing_ok=True)
+        sealed.write_atomic(packed, own)
+    files = {path.name: sealed.sha256_file(path) for path in folder.glob("*.whl")}
+    return folder, files | {packed.name: sealed.sha256_bytes(own)}
 
 
 def requirements(extras: tuple[str, ...]) -> list[str]:

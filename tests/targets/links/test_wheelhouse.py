@@ -95,6 +95,8 @@ def test_wheels_are_fetched_here_once_and_unpacked_there_once(shelf, tmp_path, m
     bare.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
     monkeypatch.delenv("PYTHONPATH", raising=False)
+    packed = own_zip()  # once: somebody may be editing the sources
+    monkeypatch.setattr("pilotfish.targets.links.wheelhouse.own_zip", lambda: packed)
     told: list[str] = []
     link = open_link(LocalLink(), say=told.append)
     site = Path(link._site())
