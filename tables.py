@@ -15,6 +15,7 @@ from .terminal import data, err, out, say
 if TYPE_CHECKING:
     from .compress.explain import Explanation
     from .compress.search import Found
+    from .compress.search.one_shot.family_search import FamilyFound
     from .doctor import Finding
     from .policy.bundle import Policy
     from .runtime.artifact import Artifact
@@ -112,6 +113,33 @@ def searched(found: Found, folder: Path, as_json: bool) -> None:
         out.print(escape(line))
     if found.best is not None:
         out.print(escape(f"take {folder / found.bundle(found.best)}"))
+
+
+def family_searched(found: FamilyFound, folder: Path, as_json: bool) -> None:
+    """The proven front of a one-shot search, and what to take."""
+    if as_json:
+        data(found.data())
+        return
+    caption = "kept: of the leader's mean return on fresh episodes, paired. ● not dominated, m measured, e emulated, ~ estimated"
+    table = Table(title=f"{escape(found.env)} on {escape(found.target)}", caption=caption, caption_justify="left")
+    table.add_column("", width=1)
+    table.add_column("architecture", min_width=14)
+    for title, width in (("weights", 7), ("return kept", 13), ("latency us", 7), ("bytes", 9), ("RAM B", 7)):
+        table.add_column(title, justify="right", min_width=width)
+    for index, point in enumerate(found.points):
+        name = escape(point.surveyed.name) + (" ◀" if index == found.best else "")
+        if point.failed or not point.verified:
+            table.add_row("", name, *["—"] * 4, escape(point.failed or "not verified on the target"))
+            continue
+        size = point.figures.get("flash_bytes") or point.figures.get("artifact_bytes")
+        cells = [_cell(figure) for figure in (point.figures.get("latency_us"), size, point.figures.get("ram_bytes"))]
+        mark = "●" if index in found.pareto else ""
+        table.add_row(mark, name, f"{point.surveyed.weights:,}", _kept(point.figures), *cells)
+    out.print(table)
+    for line in found.told():
+        out.print(escape(line))
+    if found.best is not None:
+        out.print(escape(f"take {folder / found.points[found.best].policy}"))
 
 
 def _kept(figures: dict[str, Any]) -> str:
