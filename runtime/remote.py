@@ -114,6 +114,8 @@ def vouch(artifact: Artifact, trust: bool) -> None:
     """Untrusted unless the user vouches for the artifact's machine code, as for a run in this process."""
     if not (artifact.manifest.native or artifact.manifest.backend in NATIVE):
         return
+    if artifact.manifest.target.link.kind == "serial":
+        return  # nothing of the artifact is run: the board's owner has programmed it
     try:
         require_trust(artifact, trust)
     except Untrusted as error:

@@ -70,8 +70,10 @@ def test_verify_and_bench_reach_the_board(build, policy_of, plugged):
     assert data["figures"]["tight_p50_us"]["value"] == pytest.approx(here["value"], rel=0.05)
 
 
-def test_verify_reaches_the_other_board(build, policy_of, plugged):
+def test_verify_reaches_the_other_board(build, policy_of, plugged, monkeypatch, tmp_path):
+    """And asks for no trust: nothing of the artifact is run, here or by this account."""
     artifact = exported(build, policy_of("gru"), "rp2040")
+    monkeypatch.setenv("PILOTFISH_HOME", str(tmp_path / "of somebody else"))
     assert verify(artifact.reached_by(parse_link(plugged(artifact, "--fast"))))["passed"] is True
 
 
