@@ -75,8 +75,8 @@ def _cpu_seconds() -> float:
 def table(rows: list[dict[str, Any]]) -> str:
     """Markdown."""
     lines = [
-        "| task | steps | architectures flown | CPU s, one PPO run | CPU s, the family | Spearman (95 %) | small: share of the gain "
-        "alone | leader's return |",
+        "| task | steps | architectures flown | CPU s, one PPO run | CPU s, the family | Spearman (95 %), of | small ones: share "
+        "of the gain alone | leader's return |",
         "|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for row in rows:

@@ -77,8 +77,6 @@ def train_alone(
 
 def agreement(rows: list[Alone], floor: float) -> Agreement:
     """Spearman's rank correlation with its interval, and what small ones reach of their return alone."""
-    from scipy.stats import spearmanr
-
     one_shot, alone = (np.array([getattr(row, side) for row in rows]) for side in ("one_shot", "alone"))
     shares = [
         (row.one_shot - floor) / (row.alone - floor) for row in rows if row.weights <= SMALL and row.alone > floor
@@ -86,13 +84,20 @@ def agreement(rows: list[Alone], floor: float) -> Agreement:
     small = float(np.median(shares)) if shares else None
     if len(rows) < 3 or not (np.ptp(one_shot) and np.ptp(alone)):
         return Agreement(rows, None, None, None, small, floor)
-    random, drawn = np.random.default_rng(0), []
-    for _ in range(RESAMPLES):
-        index = random.integers(len(rows), size=len(rows))
-        if np.ptp(one_shot[index]) and np.ptp(alone[index]):
-            drawn.append(spearmanr(one_shot[index], alone[index]).statistic)
-    low, high = (float(edge) for edge in np.quantile(drawn, (0.025, 0.975)))
-    return Agreement(rows, float(spearmanr(one_shot, alone).statistic), low, high, small, floor)
+    index = np.random.default_rng(0).integers(len(rows), size=(RESAMPLES, len(rows)))
+    drawn = _correlations(one_shot[index], alone[index])
+    low, high = (float(edge) for edge in np.nanquantile(drawn, (0.025, 0.975)))
+    return Agreement(rows, float(_correlations(one_shot[None], alone[None])[0]), low, high, small, floor)
+
+
+def _correlations(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Spearman's rank correlation of each row [k, n] -> [k]; NaN where a row is all alike."""
+    from scipy.stats import rankdata
+
+    ranks = [rankdata(part, axis=1) - (part.shape[1] + 1) / 2 for part in (one, other)]
+    spread = np.sqrt((ranks[0] ** 2).sum(1) * (ranks[1] ** 2).sum(1))
+    product: np.ndarray = (ranks[0] * ranks[1]).sum(1)
+    return np.divide(product, spread, out=np.full(len(one), np.nan), where=spread > 0)
 
 
 def random_return(scene: Any, seed: int, episodes: int) -> float:
