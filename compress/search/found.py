@@ -8,7 +8,6 @@ from typing import Any
 from ...policy import Policy
 from ..effects import cost
 from .front import front, hypervolume
-from .propose import Proposer
 from .prove import Proof
 from .study import ARMS, Study
 from .worker import CANDIDATES, Plan
@@ -37,7 +36,7 @@ class Found:
     arms: dict[str, dict[str, Any]]
     """Per arm: counts by state, seconds, hypervolume, trace [[seconds, candidates, hypervolume], …], causes."""
     predictors: dict[str, dict[str, Any] | None]
-    """kept, cost: how far the search's predictors can be trusted; None: too few candidates."""
+    """kept, cost, flash, RAM: how far the search's predictors can be trusted; None: too few candidates."""
     floor: float
     ceiling: float
     """Of the hypervolume: share of the return, microseconds."""
@@ -77,10 +76,10 @@ def summarized(plan: Plan, study: Study, teacher: Policy, min_return: float, pro
     good = [index for index, proof in enumerate(proofs) if proof.verified and proof.kept is not None and proof.cost is not None]
     best = [good[index] for index in front([(proofs[i].kept or 0.0, proofs[i].cost or 0.0) for i in good])]
     keeping = [index for index in best if (proofs[index].kept or 0.0) >= min_return]
-    proposer = Proposer(study, ARMS[0], plan.space, teacher, plan.floor)
-    proposer.learn()
+    proposer = plan.proposer(study, ARMS[0], teacher)
+    proposer.learn(everything=True)
     notes = [] if keeping else [f"nothing that was found keeps {min_return:.0%} of the return: give it a larger budget or space"]
-    for name, predictor in (("kept", proposer.kept), ("cost", proposer.cost)):
+    for name, predictor in proposer.predictors.items():
         if predictor.trust is not None and not predictor.trust.used:
             notes.append(f"the predictor of {name} is no better than the mean and is not used")
     return Found(
@@ -89,7 +88,7 @@ def summarized(plan: Plan, study: Study, teacher: Policy, min_return: float, pro
         {arm: arm_summary(study, arm, plan.floor, ceiling) for arm in ARMS},
         {
             name: None if predictor.trust is None else asdict(predictor.trust) | {"used": predictor.trust.used}
-            for name, predictor in (("kept", proposer.kept), ("cost", proposer.cost))
+            for name, predictor in proposer.predictors.items()
         },
         plan.floor, ceiling, notes,
     )  # fmt: skip

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ...policy import Policy
 from .front import Point, front, gain
 from .genome import Genome, shapes
+from .limits import LIMITED, Limits
 from .predictors import Predictor
 from .space import Space, anchors, draw, ends_of, shape_of
 from .study import Study
@@ -17,6 +18,7 @@ from .trial import Outcome, Stops
 if TYPE_CHECKING:
     import optuna
 
+FREE = Limits()
 DRAWN = 8
 """Genomes among which the predictors choose."""
 SIBLINGS = 0.5
@@ -27,14 +29,20 @@ TRIES = 50
 """Draws until a genome is new; a space that is exhausted gives one again."""
 
 
+MEMORY = {"flash": "flash_bytes", "RAM": "ram_bytes"}
+FIGURES = {"cost": "latency_us", **MEMORY}
+"""What is predicted besides "kept", the share of the return -> the figure whose decades they are."""
+
+
 class Proposer:
     """Proposes genomes for one arm; the arm "random" takes what it draws."""
 
-    def __init__(self, study: Study, arm: str, space: Space, teacher: Policy, floor: float) -> None:
+    def __init__(self, study: Study, arm: str, space: Space, teacher: Policy, floor: float, limits: Limits = FREE) -> None:
         self.study, self.arm, self.space, self.floor = study, arm, space, floor
         self.ends = ends_of(teacher)
         self.random = random.Random(f"{study.seed} {arm}")
-        self.kept, self.cost = Predictor(self.ends), Predictor(self.ends)
+        self.limits = limits
+        self.predictors = {name: Predictor(self.ends) for name in ("kept", *FIGURES)}
 
     def next(self) -> tuple[optuna.Trial, Genome]:
         """A trial that was asked for, and its genome."""
@@ -44,7 +52,7 @@ class Proposer:
             return self._new(anchor)
         self.learn()
         taught = self._shapes()
-        if not (self.kept.ready and self.cost.ready):
+        if not (self.predictors["kept"].ready and self.predictors["cost"].ready):
             return self._new(shape_of(self.random.choice(taught)) if taught and self.random.random() < SIBLINGS else None)
         drawn = [self._new(shape_of(taught[i % len(taught)]) if taught and i < SIBLINGS * DRAWN else None) for i in range(DRAWN)]
         scores = self._scores([genome for _, genome in drawn])
@@ -69,33 +77,37 @@ class Proposer:
         self.random.shuffle(chosen)
         return chosen
 
-    def learn(self) -> None:
-        """Fit the predictors to what this arm has measured; a stopped candidate counts with what it had kept by then."""
+    def learn(self, everything: bool = False) -> None:
+        """Fit the predictors to what this arm has measured; a stopped candidate counts with what it had kept by then.
+
+        Those of memory cost time and decide nothing as long as nothing has exceeded its memory; ``everything``: fit them, too.
+        """
         seen = self.study.outcomes(self.arm)
-        judged = [(one.genome, one.kept if one.kept is not None else one.rungs[-1]) for one in seen if one.rungs]
-        priced = [(one.genome, math.log10(one.cost)) for one in seen if one.cost]
-        self.kept.fit(*zip(*judged, strict=True)) if judged else None
-        self.cost.fit(*zip(*priced, strict=True)) if priced else None
+        for name, predictor in self.predictors.items():
+            at = LIMITED.index(MEMORY[name]) if name in MEMORY else None
+            if at is None or everything or any(len(one.excess) > at and one.excess[at] > 0 for one in seen):
+                known = [(one.genome, value) for one in seen if (value := _measured(one, name)) is not None]
+                predictor.fit(*zip(*known, strict=True)) if known else None
 
     def _scores(self, genomes: list[Genome]) -> list[tuple[float, float]]:
-        """(what it may add to the hypervolume per second of making it, if it turns out a little better than expected; what it is
-        expected to keep)"""
+        """(what it may add to the hypervolume per second of making it, if it turns out a little better than expected, or, below
+        0, by how much it is expected to exceed limits; what it is expected to keep)"""
         outcomes = self.study.outcomes(self.arm)
         seen: list[Point] = [
             (one.kept, one.cost) for one in outcomes if one.state == "done" and one.kept is not None and one.cost
         ]
         known = {one.genome.shape for one in outcomes if len(one.rungs) >= TAUGHT}
         seconds = {reused: self._seconds(outcomes, reused) for reused in (False, True)}
-        costs = [cost for _, cost in seen]
-        ceiling = 2 * max(costs, default=1.0)
-        kept, cost = self.kept.predict(genomes), self.cost.predict(genomes)
-        return [
-            (
-                gain(seen, (float(mean + spread), 10 ** float(log)), self.floor, ceiling) / seconds[genome.shape in known],
-                float(mean),
-            )
-            for genome, mean, spread, log in zip(genomes, *kept, cost[0], strict=True)
-        ]
+        ceiling = 2 * max((cost for _, cost in seen), default=1.0)
+        guessed = {name: predictor.predict(genomes) for name, predictor in self.predictors.items() if predictor.ready}
+        scores = []
+        for index, genome in enumerate(genomes):
+            mean, spread = (float(part[index]) for part in guessed["kept"])
+            sizes = {FIGURES[name]: {"value": 10 ** float(part[0][index])} for name, part in guessed.items() if name in FIGURES}
+            beyond = sum(max(0.0, over) for over in self.limits.for_every(genome.decide_every).excess(sizes))
+            added = gain(seen, (mean + spread, sizes["latency_us"]["value"]), self.floor, ceiling)
+            scores.append((-beyond or added / seconds[genome.shape in known], mean))
+        return scores
 
     @staticmethod
     def _seconds(outcomes: list[Outcome], reused: bool) -> float:
@@ -121,6 +133,14 @@ class Proposer:
 
     def _draw(self, trial: optuna.Trial) -> Genome:
         return draw(self.space, trial, self.ends)
+
+
+def _measured(one: Outcome, name: str) -> float | None:
+    """What a candidate tells a predictor."""
+    if name == "kept":
+        return one.kept if one.kept is not None else one.rungs[-1] if one.rungs else None
+    figure = one.costs.get(FIGURES[name]) or (one.costs.get("artifact_bytes") if name == "flash" else None)
+    return math.log10(figure["value"]) if figure and figure["value"] else None
 
 
 PATIENCE = 2

@@ -69,7 +69,7 @@ class Plan:
 
     def proposer(self, study: Study, arm: str, teacher: Policy) -> Proposer:
         """Of one arm."""
-        return Proposer(study, arm, self.space, teacher, self.floor)
+        return Proposer(study, arm, self.space, teacher, self.floor, self.limits)
 
 
 def work(plan: Plan, number: int = 0, wanted: Callable[[], bool] = lambda: True) -> None:
