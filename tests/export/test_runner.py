@@ -49,6 +49,8 @@ def built(policy, folder: Path, isa: str) -> Path:
     target = load_target("raspberry-pi-5")
     triple = TRIPLES[isa]
     target = dataclasses.replace(target, compile=dataclasses.replace(target.compile, triple=triple, mcpu=ZIG[isa]))
+    if (folder / "runner").exists():
+        return folder / "runner"
     try:
         compiler = zig_compiler()
         for name, text in generate_for(policy, to_onnx(policy), target).files.items():
@@ -65,14 +67,21 @@ def session(policy, command: str) -> WireSession:
     return WireSession(Client(LocalProcess("runner", f"exec {command}"), timeout_s=20), policy.contract, digest=policy.digest)
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """``folder(isa)`` -> where that runner is built, once."""
+    made: dict[str, Path] = {}
+    return lambda isa: made.setdefault(isa, made.get(isa) or tmp_path_factory.mktemp(isa))
+
+
 @pytest.mark.parametrize("isa", ["x86_64", "aarch64", "arm"])
-def test_a_runner_replays_the_golden_rollout_on_each_processor(wire_policy, tmp_path, isa):
+def test_a_runner_replays_the_golden_rollout_on_each_processor(wire_policy, folder, isa):
     emulator = "" if isa == "x86_64" else f"qemu-{isa}"
     if emulator and shutil.which(emulator) is None:
         pytest.skip(f"{emulator} is not installed (qemu-user)")
     if not emulator and platform.machine() != isa:
         pytest.skip(f"not an {isa}")
-    runner = built(wire_policy, tmp_path, isa)
+    runner = built(wire_policy, folder(isa), isa)
     header = runner.read_bytes()[:20]
     assert header[:4] == b"\x7fELF" and int.from_bytes(header[18:20], "little") == {"x86_64": 62, "aarch64": 183, "arm": 40}[isa]
     assert b"ld-linux" not in runner.read_bytes()  # no interpreter, no libc
@@ -95,10 +104,10 @@ def test_a_runner_replays_the_golden_rollout_on_each_processor(wire_policy, tmp_
         flown.close()
 
 
-def test_it_tells_what_it_was_granted_and_refuses_other_words(wire_policy, tmp_path):
+def test_it_tells_what_it_was_granted_and_refuses_other_words(wire_policy, folder):
     if platform.machine() != "x86_64":
         pytest.skip("not an x86_64")
-    runner = built(wire_policy, tmp_path, "x86_64")
+    runner = built(wire_policy, folder("x86_64"), "x86_64")
     flown = session(wire_policy, f"{runner} --realtime --pin 0")
     told = flown.client.identity.board
     assert "SCHED_FIFO" in told and "locked memory" in told

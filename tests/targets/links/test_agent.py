@@ -229,17 +229,17 @@ def test_a_hundred_thousand_broken_messages_are_each_refused_or_an_order(agent, 
     taken = refused = 0
     began = time.monotonic()
     for _ in range(100_000):
-        data = bytearray(chance.choice(whole))
-        for _ in range(chance.randrange(5)):
-            kind, at = chance.randrange(4), chance.randrange(len(data) + 1)
-            if kind == 0 and at < len(data):
-                data[at] ^= 1 << chance.randrange(8)
-            elif kind == 1:
-                data[at:at] = chance.randbytes(chance.randrange(6))
-            elif kind == 2:
-                del data[at : at + chance.randrange(12)]
+        data = bytearray(whole[int(chance.random() * len(whole))])
+        for _ in range(int(chance.random() * 4)):
+            kind, at = chance.random(), int(chance.random() * len(data))
+            if kind < 0.4 and data:
+                data[at] ^= 1 << int(chance.random() * 8)
+            elif kind < 0.6:
+                data[at:at] = chance.randbytes(3)
+            elif kind < 0.8:
+                del data[at : at + int(chance.random() * 12)]
             else:
-                data[at:at] = data[: chance.randrange(40)]
+                data[at:at] = data[: int(chance.random() * 40)]
         try:
             order, wait_s = checked_order(bytes(data), CACHE, "/own/python")
         except Refused:

@@ -57,20 +57,6 @@ def test_the_simulator_is_here_and_the_policy_there(there, artifact):
     assert flown["device"]["link"].startswith("ssh://") and "link" not in here
 
 
-def test_an_episode_goes_on_when_its_connection_is_killed(there, devices, artifact):
-    session = open_session(there())
-    try:
-        golden = artifact.golden
-        actions = []
-        for k in range(12):
-            if k == 6:
-                assert devices.cut()
-            actions.append(session.act(golden.obs[k]))
-        assert np.allclose(actions, golden.action[:12], atol=1e-5) and session.recoveries == 1
-    finally:
-        session.close()
-
-
 def test_code_that_was_not_built_here_runs_nowhere_unless_the_user_vouches(there, artifact, monkeypatch, tmp_path):
     monkeypatch.setenv("PILOTFISH_HOME", str(tmp_path))
     for step in (verify, open_session):

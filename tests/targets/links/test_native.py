@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 
+import numpy as np
 import pytest
 
 from pilotfish.errors import BadInput, MissingTool
 from pilotfish.runtime import remote
 from pilotfish.runtime.bench import bench
 from pilotfish.runtime.evaluate import evaluate
+from pilotfish.runtime.open import open_session
 from pilotfish.runtime.trust import remember
 from pilotfish.runtime.verify import verify
 from pilotfish.targets.reach import parse_link
@@ -58,3 +60,17 @@ def test_without_python_or_runner_it_says_what_to_do(devices, artifact):
     with pytest.raises(MissingTool, match=r"no Python for Pilotfish .*no native runner.*export with the c back-end"):
         verify(artifact.reached_by(parse_link(devices.url("bare"))))
     remote.hang_up()
+
+
+def test_an_episode_goes_on_when_its_connection_is_killed(there, devices, native):
+    session = open_session(there("bare"))
+    try:
+        golden = native("bare").golden
+        actions = []
+        for k in range(12):
+            if k == 6:
+                assert devices.cut()
+            actions.append(session.act(golden.obs[k]))
+        assert np.allclose(actions, golden.action[:12], atol=1e-5) and session.recoveries == 1
+    finally:
+        session.close()
