@@ -150,6 +150,12 @@ def report(
         "report.html"
     ),
     title: Annotated[str | None, typer.Option(help="Title of the page.")] = None,
+    fail_on: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="GATE", help="flies, in_time, fits, faithful, regression, or a limit such as paced_p99_us<500; repeatable."
+        ),
+    ] = None,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
@@ -157,8 +163,12 @@ def report(
     from ..runtime.artifact import Artifact
     from ..runtime.report import write_report
 
-    summary = write_report([Artifact.load(path) for path in artifacts], output, title=title)
+    summary = write_report([Artifact.load(path) for path in artifacts], output, title=title, fail_on=fail_on or ())
     if as_json:
         terminal.data(summary)
     else:
         terminal.say(f"[green]✓[/green] {output} and {output.with_suffix('.json')}")
+    for change in summary["changes"]:
+        if change["mark"] == "bad":
+            terminal.note(f"{change['label']}: {change['sentence']}")
+    terminal.end_with_gates([f"{one['gate']}: {one['message']}" for one in summary["gates"] if one["state"] == "failed"])

@@ -295,7 +295,7 @@ def test_the_page_needs_nothing_else(demo: list[Artifact], tmp_path: Path) -> No
     assert not re.search(r'(?:src|href)="(?!#)', text)
     assert "default-src 'none'" in text
     assert page.stat().st_size < 3_000_000
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["report.html", "report.json"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["report.history.json", "report.html", "report.json"]
 
 
 def test_verdicts_follow_from_the_results(demo: list[Artifact], tmp_path: Path) -> None:
