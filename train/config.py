@@ -17,6 +17,8 @@ from ..policy.layers import ActivationName
 from ..policy.scene import Scene, plain
 from .one_shot.family import Family
 from .sparse.settings import Sparsity
+from .warm_start import WarmStart
+from .warm_start import read as _policy
 
 STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 Width = Annotated[int, Field(gt=0, le=65_536)]
@@ -41,6 +43,7 @@ Act = ActivationName | Literal["relu6", "hardtanh"]
 """relu6(x) = min(max(x, 0), 6) and hardtanh(x) = min(max(x, -1), 1): their known ranges cost an integer grid nothing."""
 Delay = Annotated[tuple[int, int], BeforeValidator(_range)]
 Late = Annotated[Latency, BeforeValidator(_latency)]
+Warm = Annotated[WarmStart, BeforeValidator(_policy)]
 
 
 _SHAPELESS = ("checkpoint_every_s", "env_processes", "stop_at_return", "tracker", "threads")
@@ -128,8 +131,9 @@ class _Common:
             settings.pop(name, None)
         if self.sparsity is None:  # checkpoints from before this setting keep their names
             del settings["sparsity"]
-        if settings.get("one_shot", 0) is None:
-            del settings["one_shot"]
+        for name in ("one_shot", "warm_start"):
+            if settings.get(name, 0) is None:
+                del settings[name]
         if not settings.get("conv"):
             settings.pop("conv", None)
         if settings.get("initial_temperature") == 1.0:
@@ -188,6 +192,8 @@ class PPOConfig(_Common):
     one_shot: Family | None = None
     """Train a hypernetwork that gives the weights of every architecture of a family (docs/one-shot.md), each environment flown by
     another one. ``hidden`` is then the one that the evaluations on the way, and the policy in the end, are of. None: it alone."""
+    warm_start: Warm | None = None
+    """A policy bundle (path) of the same layers, actions and normalizer that the actor begins as. The critic begins alone."""
     recurrent: Literal["none", "gru", "lstm", "cfc"] = "none"
     """A memory before the hidden layers of the actor, and of the critic unless it is asymmetric."""
     recurrent_size: Annotated[int, Field(gt=0, le=4096)] = 32
@@ -201,6 +207,8 @@ class PPOConfig(_Common):
     def _check(self) -> PPOConfig:
         if self.recurrent == "none" and (self.recurrent_rank is not None or self.recurrent_sparsity):
             raise ValueError("recurrent_rank and recurrent_sparsity need recurrent = gru, lstm or cfc")
+        if self.warm_start is not None and (self.recurrent != "none" or self.conv or self.one_shot is not None):
+            raise ValueError("warm_start knows actors of linear layers alone: no recurrent, conv and one_shot")
         if self.one_shot is not None:
             if self.recurrent != "none" or self.conv or self.layer_norm or self.sparsity is not None or self.asymmetric_critic:
                 raise ValueError(

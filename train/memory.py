@@ -61,6 +61,11 @@ class Memoryless:
         """Bundle tensors."""
         return self.inner.weights()
 
+    def load(self, weights: Weights) -> None:
+        """The inverse of :meth:`weights`."""
+        assert not isinstance(self.inner, Simba)  # a critic
+        self.inner.load(weights)
+
 
 class Simba:
     """One SimBa network as a critic, through autograd: x [n, in] -> y [n, 1]."""

@@ -33,6 +33,7 @@ from .sequence import Sequence
 from .sparse.learner import sparse_ppo
 from .tensor_env import tensor_env
 from .vision import conv_layers, normalizer_for, seen_image
+from .warm_start import JUDGE_FIRST, loaded
 
 _ROWS = 8192
 """Observations whose values are computed at once: enough to amortize, few enough to stay in the cache."""
@@ -91,6 +92,10 @@ class PPO:
         self.normalizer = ObservationNormalizer(size, config.normalize_observation)
         if image is not None:
             self.normalizer = normalizer_for(image, config.normalize_observation, where)
+        if config.warm_start is not None:
+            policy = loaded(config.warm_start, self.layers, self.action, self.normalizer)
+            assert isinstance(self.actor, Memoryless)  # settings of other actors are refused
+            self.actor.load(policy.weights)
         judges = None if true is None else ObservationNormalizer(seen, True)
         self._normalizers = [self.normalizer, *([] if judges is None else [judges])]
         self.collector = Collector(self.envs, config.rollout_steps, self.normalizer, judges)
@@ -220,6 +225,9 @@ class PPO:
         self.critic.backward((error * (config.value_weight / size))[:, None])
         if self.sparse is not None:
             self.sparse.tick(self.steps / config.steps)
+        if config.warm_start is not None and self.steps <= JUDGE_FIRST * config.steps:
+            self.actor.flat.gradient.zero_()
+            self.head.flat.gradient.zero_()
         self.optimizer.step(rate)
         return y, change, torch.minimum(gain, limit), error
 
