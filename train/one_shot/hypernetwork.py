@@ -159,7 +159,7 @@ class Hypernetwork(nn.Module):
 
     def forward(self, graphs: Graphs) -> list[tuple[Tensor, Tensor]]:
         """(matrix [A, out, in], bias [A, 1, out]) of each of the D hidden layers and of the output layer, zero where padded."""
-        z, rows, scales = self.embeddings(graphs), graphs.rows, graphs.scales
+        z, scales = self.embeddings(graphs), graphs.scales
         deepest, layers = self.family.depth[1], []
         for index in range(deepest + 1):
             last = index == deepest
@@ -168,9 +168,9 @@ class Hypernetwork(nn.Module):
             basis, offset = getattr(self, f"{name}_basis"), getattr(self, f"{name}_offset")[kind]
             matrix = torch.tensordot(z[:, index], basis, 1) + offset
             bias = z[:, index] @ getattr(self, f"{name}_bias_basis") + getattr(self, f"{name}_bias_offset")[kind]
-            matrix, bias = matrix * (SPEED * scales[:, index, None, None]), bias * SPEED
-            if not last:
-                matrix, bias = matrix * rows[:, index, :, None], bias * rows[:, index]
+            there = graphs.rows[:, index] if not last else torch.ones_like(bias)
+            matrix = matrix * (SPEED * scales[:, index, None] * there)[..., None]
+            bias = bias * (SPEED * there)
             layers.append((matrix, bias[:, None]))
         return layers
 

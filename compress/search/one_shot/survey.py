@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...effects import cost
+from ..front import dominates
 
 if TYPE_CHECKING:
     from ....policy.scene import Scene
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 JUDGING = 0x0E5
 """The stream of seeds of the episodes that choose; the proof of the front has others."""
 PATIENCE = 3
-"""So many with no more weights and a higher return make it not worth building an architecture."""
+"""So many with no more weights and no lower return make it not worth building an architecture."""
 SURVEY = "survey.jsonl"
 
 
@@ -122,9 +123,10 @@ def survey(
 
 def promising(found: list[Surveyed]) -> list[Surveyed]:
     """Those that fewer than :data:`PATIENCE` others beat with no more weights: what is worth building."""
+    points = [(one.mean, float(one.weights)) for one in found]
     return [
-        one for one in found
-        if sum(other.mean > one.mean and other.weights <= one.weights for other in found) < PATIENCE
+        one for one, point in zip(found, points, strict=True)
+        if sum(dominates(other, point) for other in points) < PATIENCE
     ]  # fmt: skip
 
 
