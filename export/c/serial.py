@@ -36,11 +36,17 @@ class Board:
 
     core_hz: float
     """It sets this clock."""
+    crystal_hz: int
+    """Of the usual board."""
     second_stage: bool = False
     """True: flash begins with a second stage of the boot, and the image is made as UF2 too."""
 
 
-BOARDS = {"stm32f405": Board(168e6), "rp2040": Board(125e6, second_stage=True)}
+BOARDS = {
+    # crazyflie-firmware, Makefile: HSE_VALUE; a Raspberry Pi Pico's.
+    "stm32f405": Board(168e6, 8_000_000),
+    "rp2040": Board(125e6, 12_000_000, second_stage=True),
+}
 
 
 def serial_beside(policy: Policy, target: Target, folder: Path) -> tuple[str, dict[str, int]]:
@@ -64,17 +70,17 @@ def build_serial(policy: Policy, target: Target, folder: Path, compiler: Compile
     board = _checked(target, uart)
     place = folder / FOLDER
     place.mkdir()
-    for name, text in _files(policy, target, uart, board).items():
+    guarded = (folder / "guard.c").is_file()
+    for name, text in _files(policy, target, uart, board, guarded).items():
         (place / name).write_text(text, encoding="utf-8")
-    defines = ["-DPILOTFISH_MAIN", f"-DBOARD_BAUD={uart.baud}"]
-    if uart.crystal_hz is not None:
-        defines.append(f"-DBOARD_CRYSTAL_HZ={uart.crystal_hz}")
-    sources = ["../policy.c", "wire.c", "board.c", "main.c", "startup.c"]
-    if (folder / "guard.c").is_file():
-        sources.append("../guard.c")
-        defines.append("-DWIRE_GUARD")
-    flags = [*firmware_flags(target), *defines, "-I.."]
-    link(compiler or zig_compiler(), target, flags, sources, place, script="serial.ld", output=ELF)
+    for name in ("policy.h", "guard.h") if guarded else ("policy.h",):
+        shutil.copy(folder / name, place / name)
+    # Compiled as the other firmware is, from the same folder: Zig takes the policy, the long part, from its cache.
+    sources = ["policy.c", *(f"{FOLDER}/{name}" for name in ("wire.c", "board.c", "main.c", "startup.c"))]
+    if guarded:
+        sources.append("guard.c")
+    script, output = f"{FOLDER}/serial.ld", f"{FOLDER}/{ELF}"
+    link(compiler or zig_compiler(), target, firmware_flags(target), sources, folder, script=script, output=output)
     elf = (place / ELF).read_bytes()
     if board.second_stage:
         elf = with_boot_checksum(elf)
@@ -108,14 +114,17 @@ def _checked(target: Target, uart: Uart) -> Board:
     return board
 
 
-def _files(policy: Policy, target: Target, uart: Uart, board: Board) -> dict[str, str]:
+def _files(policy: Policy, target: Target, uart: Uart, board: Board, guarded: bool) -> dict[str, str]:
     places = memory_map(target) | {"offset_bytes": str(uart.flash_offset_bytes), "boot": _BOOT if board.second_stage else ""}
     start = int(places["flash_origin"], 16) + (0 if board.second_stage else uart.flash_offset_bytes)
     told = {"baud": str(uart.baud), "board": uart.board, "start": f"{start:#010x}", "name": target.name}
-    return wire_files(policy) | {
+    settings = f"/* What board.c takes from the target's [uart]. */\n#define BOARD_BAUD {uart.baud}\n"
+    settings += f"#define BOARD_CRYSTAL_HZ {uart.crystal_hz or board.crystal_hz}\n"
+    return wire_files(policy, guarded=guarded) | {
+        "settings.h": settings,
         "board.c": template(f"board_{uart.board}.c"),
         "main.c": template("serial_main.c"),
-        "startup.c": template("startup.c"),
+        "startup.c": "#define PILOTFISH_MAIN\n" + template("startup.c"),
         "serial.ld": Template(template("serial.ld.in")).substitute(places),
         "README.txt": Template(template(f"serial_{uart.board}.txt.in")).substitute(told),
     }

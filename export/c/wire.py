@@ -9,8 +9,12 @@ from .functions import template
 from .header import header_of
 
 
-def wire_files(policy: Policy) -> dict[str, str]:
-    """File name -> text of the protocol's two files for ``policy``; they belong beside its policy.h (docs/wire.md)."""
+def wire_files(policy: Policy, *, guarded: bool = False) -> dict[str, str]:
+    """File name -> text of the protocol's two files for ``policy``; they belong beside its policy.h (docs/wire.md).
+
+    ``guarded``: the guard answers too; guard.h lies there as well, and guard.c is compiled with it.
+    """
     digest = bytes.fromhex(policy.digest)
     values = {"provenance": header_of(policy).provenance, "digest": ", ".join(f"0x{byte:02x}" for byte in digest)}
+    values["guard"] = "#define WIRE_GUARD" if guarded else "/* #define WIRE_GUARD */"
     return {"wire.h": Template(template("wire.h.in")).substitute(values), "wire.c": template("wire.c")}

@@ -99,10 +99,10 @@ class DeviceChannel:
 
 def compiled(policy: Policy, folder: Path, compiler: str, more: Sequence[str] = (), guard: GuardTable | None = None) -> Device:
     """``policy`` behind the protocol (and ``guard``), with every warning an error."""
-    files = generate_for(policy, to_onnx(policy), load_target("host-cpu")).files | wire_files(policy)
+    files = generate_for(policy, to_onnx(policy), load_target("host-cpu")).files
+    files |= wire_files(policy, guarded=guard is not None)
     if guard is not None:
         files |= guard_files(policy, guard)
-        more = (*more, "-DWIRE_GUARD")
     for name, text in files.items():
         (folder / name).write_text(text)
     (folder / "board.c").write_text(BOARD)
