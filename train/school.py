@@ -11,6 +11,7 @@ import dataclasses
 import math
 
 import numpy as np
+import torch
 
 from ..policy.bundle import Policy
 from ..policy.network import TorchPolicy
@@ -21,6 +22,20 @@ from .device import one_thread, resolve_device
 from .distill import taught_contract
 from .pupil import Masks, Pupil
 from .teachers import check_teacher
+
+
+@torch.no_grad()
+def remembered(student: TorchPolicy, data: Demonstrations) -> Demonstrations:
+    """``data`` with the memory that ``student`` has at every step of it, whoever acted; as it is for one without memory."""
+    state = student.network.initial_state(data.obs.shape[1])
+    if not state:
+        return data
+    memories = []
+    for obs, start in zip(data.obs, data.start, strict=True):
+        state = tuple(tensor * (1 - start)[:, None] for tensor in state)
+        memories.append(state)
+        _, state = student(obs, state)
+    return dataclasses.replace(data, memory=tuple(torch.stack(column) for column in zip(*memories, strict=True)))
 
 
 class School:
@@ -70,7 +85,9 @@ class School:
                     new = self.collector.collect(pupil.acting(), horizon, 0.0)
                     self.met.append(new)
                 if index == 0:
-                    pupil.seen = [part for part in (self.shown, *self.met) if part is not new]
+                    acting = pupil.acting()
+                    pupil.seen = [remembered(acting, part) for part in (self.shown, *self.met) if part is not new]
+                new = remembered(pupil.acting(), new) if new is self.shown else new
                 pupil.learn(new, last=index == config.iterations - 1)
         taught = pupil.policy()
         return taught.replace(contract=taught_contract((self.teacher,), student, self.env_id))

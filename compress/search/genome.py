@@ -36,6 +36,8 @@ class Genome:
     """Which of the target's back-ends builds it."""
     decide_every: int = 1
     """Steps of the teacher between two decisions; the action is held."""
+    cell: int = 0
+    """Width of a GRU in front of the hidden layers; 0: none."""
 
     @property
     def key(self) -> str:
@@ -45,7 +47,7 @@ class Genome:
     @property
     def shape(self) -> str:
         """The same for the same float student, from which candidates of different bits, zeros and ranks are made: JSON."""
-        return json.dumps([self.hidden, self.activation, self.decide_every])
+        return json.dumps([self.hidden, self.activation, self.decide_every, self.cell])
 
     @property
     def quantized(self) -> bool:
@@ -57,17 +59,30 @@ class Genome:
         """The rank that every matrix is given which gets smaller by it; None: none is factorized."""
         return None if self.rank >= 1 or not self.hidden else max(1, round(self.rank * min(self.hidden)))
 
+    def inner(self, ends: tuple[int, int]) -> tuple[int, int]:
+        """Sizes of what the linear layers read and give, where the policy reads and gives ``ends``."""
+        return self.cell or ends[0], ends[1]
+
+    def gates(self, ends: tuple[int, int]) -> int:
+        """Entries of the cell's matrices."""
+        return 3 * self.cell * (ends[0] + self.cell)
+
+    def dense(self, ends: tuple[int, int]) -> int:
+        """Entries of all matrices of the float student."""
+        return self.gates(ends) + sum(a * b for a, b in shapes(self.inner(ends), self.hidden))
+
     def multiplications(self, ends: tuple[int, int]) -> float:
         """Of one decision, zeros left out: not a cost on any device, but what a predictor may look at."""
-        rank, whole = self.factor_rank, 0.0
-        for a, b in shapes(ends, self.hidden):
+        rank, whole = self.factor_rank, float(self.gates(ends))
+        for a, b in shapes(self.inner(ends), self.hidden):
             whole += a * b if rank is None else min(a * b, rank * (a + b))
         return whole * (1 - self.sparsity)
 
     @property
     def name(self) -> str:
         """Short, file-name-safe, not unique."""
-        parts = ["x".join(map(str, self.hidden)), self.activation]
+        parts = [f"gru{self.cell}"] if self.cell else []
+        parts += ["x".join(map(str, self.hidden)), self.activation]
         parts += [f"e{self.decide_every}"] if self.decide_every > 1 else []
         parts += [f"s{self.sparsity * 100:.0f}"] if self.sparsity else []
         parts += [f"r{self.factor_rank}"] if self.factor_rank else []
@@ -76,7 +91,12 @@ class Genome:
 
     def distill(self, effort: Effort) -> list[dict[str, Any]]:
         """The first lesson: a float student of the shape."""
-        return [{"pass": "distill", "hidden": list(self.hidden), "activation": self.activation, **effort.glimpse()}]
+        return [{"pass": "distill", **self.student(), **effort.glimpse()}]
+
+    def student(self) -> dict[str, Any]:
+        """Its float student, in the settings of the pass that teaches it."""
+        cell: dict[str, Any] = {"cell": "gru", "cell_size": self.cell} if self.cell else {}
+        return {"hidden": list(self.hidden), "activation": self.activation, **cell}
 
     def finish(self, effort: Effort, layers: tuple[str, ...], ends: tuple[int, int]) -> list[dict[str, Any]]:
         """What makes a taught float student the candidate; empty: it is one already. ``layers``: names of its linear layers;
@@ -84,7 +104,9 @@ class Genome:
         passes: list[dict[str, Any]] = []
         rank = self.factor_rank
         if rank is not None:
-            gaining = [name for name, shape in zip(layers, shapes(ends, self.hidden), strict=True) if smaller(rank, shape)]
+            gaining = [
+                name for name, shape in zip(layers, shapes(self.inner(ends), self.hidden), strict=True) if smaller(rank, shape)
+            ]
             passes.append({"pass": "factorize", "rank": rank, "layers": gaining})
         if self.sparsity:
             if passes:
@@ -97,7 +119,8 @@ class Genome:
             alike = len(set(self.bits)) == 1
             # Factorized layers have other names; where all have the same bits, none is needed.
             bits: Any = self.bits[0] if alike else dict(zip(layers, self.bits, strict=True))
-            passes.append({"pass": "quantize", "weight_bits": bits, "activations": self.reads})
+            cells = {"cells": self.reads} if self.cell else {}
+            passes.append({"pass": "quantize", "weight_bits": bits, "activations": self.reads, **cells})
         return passes + ([{"pass": "heal", **effort.heal()}] if passes else [])
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...policy import Policy
 from .front import Point, front, gain
-from .genome import Genome, shapes
+from .genome import Genome
 from .limits import LIMITED, Limits
 from .predictors import Predictor
 from .space import Space, anchors, draw, ends_of, shape_of
@@ -69,8 +69,7 @@ class Proposer:
         for one in self.study.outcomes(self.arm):
             if len(one.rungs) >= TAUGHT and one.rungs[TAUGHT - 1] > self.floor:
                 genome = one.genome
-                products = sum(a * b for a, b in shapes(self.ends, genome.hidden))
-                taught[genome.shape] = genome, (one.rungs[TAUGHT - 1], float(products))
+                taught[genome.shape] = genome, (one.rungs[TAUGHT - 1], float(genome.dense(self.ends)))
         found = [genome for genome, _ in taught.values()]
         best = front([point for _, point in taught.values()])
         chosen = [found[index] for index in best]

@@ -26,7 +26,7 @@ def sketch(genome: Genome, task: Task) -> Policy:
     What it costs on a device hangs on these alone, but for where exactly zeros lie and which units they leave unused.
     """
     context = Context(task.teacher, task.env, task.seed, task.device)
-    shape = Distill(hidden=genome.hidden, activation=genome.activation)  # type: ignore[arg-type]
+    shape = Distill(**genome.student() | {"hidden": genome.hidden})
     policy = student_of(task.teacher, shape, task.seed)
     policy = policy.replace(name=f"{task.teacher.name}-{genome.name}"[:80])
     steps = [table for table in genome.finish(task.effort, linear(policy), ends_of(task.teacher)) if table["pass"] not in LESSONS]

@@ -25,6 +25,8 @@ Share = Annotated[float, Field(gt=0, le=1)]
 Bits = Literal[2, 3, 4, 8, 16, 32]
 PACKAGES = {"onnxruntime": "onnxruntime", "tvm": "tvm"}
 """What a back-end cannot do without."""
+MEMORIES = (8, 16, 32)
+"""Widths of cells, unless told otherwise."""
 DEFAULT_ACTIVATIONS: tuple[ActivationName, ...] = ("tanh", "relu")
 
 
@@ -50,6 +52,8 @@ class Space:
     """Empty: all that the target lists and that build here."""
     decide_every: Annotated[tuple[Annotated[int, Field(ge=1, le=1000)], ...], Field(min_length=1)] = (1,)
     """Steps of the teacher between two decisions, whose action is held meanwhile: a decision may take so many times as long."""
+    cells: tuple[Annotated[int, Field(ge=0, le=4096)], ...] = ()
+    """Widths of a GRU in front of the hidden layers, 0 for none; empty: 8, 16 and 32 for a teacher with memory, else none."""
 
 
 def space_of(settings: dict[str, Any], where: object = "search space") -> Space:
@@ -66,10 +70,12 @@ def fitted(space: Space, teacher: Policy, target: Target) -> Space:
     """``space`` with what it leaves open filled in. BadInput for back-ends that the target lacks, Unsupported for memory."""
     from ...export.build import BACKENDS
 
-    if teacher.contract.state:
-        raise Unsupported(
-            f"a search from {teacher.name}", expected="a teacher without memory", found="a recurrent policy",
-            repair="Give it a smaller cell with a recipe: pass = \"distill\", cell = \"gru\"",
+    memory = bool(teacher.contract.state)
+    cells = tuple(sorted(set(space.cells or (MEMORIES if memory else (0,)))))
+    if memory and 0 in cells:
+        raise BadInput(
+            f"a search from {teacher.name}", expected="cells without 0, as the teacher has a memory and so must its students",
+            found=f"cells = {list(cells)}",
         )  # fmt: skip
     if max(space.decide_every) > 1 and teacher.contract.timing.actions_per_decision > 1:
         raise Unsupported(
@@ -95,7 +101,7 @@ def fitted(space: Space, teacher: Policy, target: Target) -> Space:
     return Space(
         space.depth, tuple(sorted(set(space.widths))), activations, tuple(sorted(set(space.sparsity))),
         tuple(sorted(set(space.rank))), tuple(sorted(set(bits), reverse=True)), space.reads, space.backends or tuple(here),
-        tuple(sorted(set(space.decide_every))),
+        tuple(sorted(set(space.decide_every))), cells,
     )  # fmt: skip
 
 
@@ -108,6 +114,10 @@ def _bits(target: Target) -> tuple[Bits, ...]:
 
 def draw(space: Space, trial: Trial, ends: tuple[int, int]) -> Genome:
     """Ask ``trial`` for every gene of a fitted space; ``ends``: sizes of observation and action."""
+    # A gene without a choice is not asked for: studies that have no use for it stay as they were.
+    cell = _choice(trial, "cell", space.cells)
+    every = _choice(trial, "decide_every", space.decide_every)
+    ends = (cell or ends[0], ends[1])
     depth = trial.suggest_int("depth", *space.depth)
     hidden = tuple(int(trial.suggest_categorical(f"width{index}", space.widths)) for index in range(depth))
     activation = str(trial.suggest_categorical("activation", space.activations)) if hidden else space.activations[0]
@@ -121,24 +131,25 @@ def draw(space: Space, trial: Trial, ends: tuple[int, int]) -> Genome:
     numbers = str(trial.suggest_categorical("numbers", tuple(f"float{bits}" for bits in wide) + (("integer",) if narrow else ())))
     reads = "float"
     if numbers == "integer":
-        # Factorized matrices come in pairs whose names differ from the student's: they share one width.
-        free = depth + 1 if rank == 1 else 1
+        # Factorized matrices come in pairs whose names differ from the student's, and a cell has its own: all share one width.
+        free = depth + 1 if rank == 1 and not cell else 1
         chosen = tuple(int(trial.suggest_categorical(f"bits{index}", narrow)) for index in range(free))
-        bits = chosen if rank == 1 else chosen * (depth + 1)
+        bits = chosen if free > 1 else chosen * (depth + 1)
         reads = str(trial.suggest_categorical("reads", space.reads))
     else:
         bits = (int(numbers.removeprefix("float")),) * (depth + 1)
     backend = str(trial.suggest_categorical("backend", space.backends))
-    # A gene without a choice is not asked for: studies that have no use for it stay as they were.
-    alone = len(space.decide_every) == 1
-    every = space.decide_every[0] if alone else int(trial.suggest_categorical("decide_every", space.decide_every))
-    return Genome(hidden, activation, sparsity, rank, bits, reads, backend, every)
+    return Genome(hidden, activation, sparsity, rank, bits, reads, backend, every, cell)
+
+
+def _choice(trial: Trial, name: str, choices: tuple[int, ...]) -> int:
+    return choices[0] if len(choices) == 1 else int(trial.suggest_categorical(name, choices))
 
 
 def shape_of(genome: Genome) -> dict[str, Any]:
     """What :func:`draw` asks for where a genome shall have the float student of this one."""
     widths = {f"width{index}": width for index, width in enumerate(genome.hidden)}
-    return {"depth": len(genome.hidden), "decide_every": genome.decide_every, **widths} | (
+    return {"depth": len(genome.hidden), "decide_every": genome.decide_every, "cell": genome.cell, **widths} | (
         {"activation": genome.activation} if genome.hidden else {}
     )
 
@@ -162,6 +173,7 @@ def anchors(space: Space) -> list[tuple[Genome, dict[str, Any]]]:
             genome = Genome(
                 hidden, space.activations[0], space.sparsity[0], space.rank[-1], (numbers,) * (depth + 1),
                 "float" if float_one else space.reads[0], space.backends[0], space.decide_every[0],
+                space.cells[len(space.cells) // 2],
             )  # fmt: skip
             found.setdefault(genome.key, (genome, genes | shape_of(genome)))
     return list(found.values())

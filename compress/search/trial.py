@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import PilotfishError
 from ...policy import Policy
 from ...targets import Target
 from ..activations import network_outputs
@@ -93,7 +92,7 @@ def attempt(genome: Genome, task: Task, judge: Judge, stops: Stops, shelf: Shelf
     began, outcome, policy = time.perf_counter(), Outcome(genome), None
     try:
         policy = _make(outcome, task, judge, stops, shelf or Shelf())
-    except (PilotfishError, ArithmeticError, RuntimeError, ValueError, OSError) as error:
+    except Exception as error:  # noqa: BLE001  (whatever breaks one candidate is no reason to lose the others)
         outcome.state, outcome.cause = "failed", f"{type(error).__name__}: {error}"
     outcome.seconds = time.perf_counter() - began
     return outcome, policy

@@ -29,7 +29,7 @@ def genomes(teacher):
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    space = fitted(Space(depth=(0, 3), decide_every=(1, 2, 4)), teacher, load_target("crazyflie"))
+    space = fitted(Space(depth=(0, 3), decide_every=(1, 2, 4), cells=(0, 8)), teacher, load_target("crazyflie"))
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
     return [draw(space, study.ask(), ENDS) for _ in range(200)]
 
@@ -53,7 +53,7 @@ def test_a_genome_survives_json_and_its_key_tells_it_apart(genomes):
 def test_a_rank_that_makes_nothing_smaller_is_no_rank(genomes):
     for genome in genomes:
         if genome.factor_rank is not None:
-            assert any(smaller(genome.factor_rank, shape) for shape in shapes(ENDS, genome.hidden))
+            assert any(smaller(genome.factor_rank, shape) for shape in shapes(genome.inner(ENDS), genome.hidden))
     assert any(genome.factor_rank is not None for genome in genomes)
 
 

@@ -162,9 +162,3 @@ def test_several_actions_per_decision_and_a_decision_rate_exclude_each_other(tea
     timing = replace(teacher.contract.timing, actions_per_decision=2)
     with pytest.raises(ValueError, match="either several"):
         Contract(Observation(4), Action("continuous", 2), timing=replace(timing, hold=2))
-
-
-def test_a_teacher_with_memory_is_refused_by_name(make):
-    recurrent = make(cell=True)
-    with pytest.raises(Exception, match="memory"):
-        search(recurrent, load_target("crazyflie"), "x", env="CartPole-v1", budget=Budget(trials=1))
