@@ -20,7 +20,7 @@ class LocalLink:
     """This machine."""
 
     kind: Literal["local"] = "local"
-    """In this process; named by ``--link local:``, in a process of its own."""
+    """In this process."""
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from .link import Ended
+from .link import Dropped, Ended
 from .process import Process
 
 HIGH_WATER_BYTES = 1 << 20
@@ -25,6 +25,8 @@ class SshProcess(Process):
         self._chan: Any = None
         self._paused = False
         self._exit: int | None = None
+        self._waiting = 0  # bytes that the loop's thread has still to send
+        self._broken: Exception | None = None
         self._room = threading.Event()
         self._room.set()
 
@@ -77,24 +79,26 @@ class SshProcess(Process):
             self._loop.call_soon_threadsafe(self._chan.resume_reading)
 
     def write(self, data: bytes) -> None:
+        # Not waited for: a decision over the link would pay for a second change of threads.
         self._room.wait()
-        if self._closed:
-            raise self._why()
-        problem: list[Exception] = []
-        sent = threading.Event()
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._waiting < HIGH_WATER_BYTES or self._closed, SENT_S):
+                raise Dropped(f"{self.name}: nothing was taken for {SENT_S:g} s")
+            if self._closed:
+                raise self._why()
+            if self._broken is not None:
+                raise Ended(f"{self.name}: the program there takes no more input") from self._broken
+            self._waiting += len(data)
+        self._call(lambda: self._send(data))
 
-        def send() -> None:
-            try:
-                self._chan.write(data)
-            except (OSError, RuntimeError, AttributeError) as error:
-                problem.append(error)
-            sent.set()
-
-        self._call(send)
-        sent.wait(SENT_S)
-        if problem:
-            self.wait(SENT_S)
-            raise Ended(f"{self.name}: the program there takes no more input") from problem[0]
+    def _send(self, data: bytes) -> None:
+        try:
+            self._chan.write(data)
+        except (OSError, RuntimeError, AttributeError) as error:
+            self._broken = error
+        with self._changed:
+            self._waiting -= len(data)
+            self._changed.notify_all()
 
     def finish(self) -> None:
         self._call(lambda: self._chan.write_eof())
