@@ -10,6 +10,7 @@ from typing import Any
 
 from ..errors import GateFailed, MissingTool, Unreachable, Unsupported
 from ..policy.bundle import Policy
+from ..policy.guard_table import dumped, load_guard
 from ..policy.latency import Latency
 from ..policy.own_environment import source_of_own
 from ..runtime.artifact import RESULTS, Artifact
@@ -222,6 +223,9 @@ class _Run:
             "backend": backend,
             "control_hz": control_hz,
         }
+        guard = None if item.guard is None else load_guard(item.guard, policy.contract, control_hz=control_hz)
+        if guard is not None:
+            depends["guard"] = dumped(guard)
 
         def action() -> str:
             from ..export.build import export_policy
@@ -232,6 +236,7 @@ class _Run:
                 backend,
                 self.folder / "dist",
                 control_hz=control_hz,
+                guard=guard,
                 say=lambda line: self.cache.listener.said("export", line),
             )
             return ", ".join(f"{name} {size:,} bytes" for name, size in artifact.manifest.sizes.items())

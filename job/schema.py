@@ -40,6 +40,8 @@ class ExportSettings:
     """Name of a shipped target, or the path of a profile relative to the job file."""
     backend: str | None = None
     """Back-end; default: the first one that the target lists."""
+    guard: str | None = None
+    """A shell that lets no senseless action through: "auto", or its settings (TOML, relative to the job file)."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -60,6 +62,12 @@ class BenchSettings:
     """Calls of the tight loop."""
     paced_seconds: float = Field(default=3.0, gt=0)
     """How long to run paced at the control rate."""
+    realtime: bool = False
+    """Ask for SCHED_FIFO and locked memory; what was granted is stored."""
+    pin: int | None = Field(default=None, ge=0)
+    """Run on this core alone."""
+    energy: Literal["auto"] | None = None
+    """Also energy per action, by the device's own sensor. A meter of one's own: on the command line, since a job runs no code."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -159,7 +167,11 @@ def load_job(path: str | os.PathLike[str], **overrides: Any) -> Job:
         job = dataclasses.replace(job, policy=absolute(job.policy))
     passes = tuple(step | _reached(step.get("teachers"), base) for step in job.compress)
     exports = tuple(
-        dataclasses.replace(item, target=str(base / item.target)) if item.target.endswith(".toml") else item
+        dataclasses.replace(
+            item,
+            target=str(base / item.target) if item.target.endswith(".toml") else item.target,
+            guard=item.guard if item.guard in (None, "auto") else str(base / item.guard),
+        )
         for item in job.export
     )
     changes = {key: value for key, value in overrides.items() if value is not None}

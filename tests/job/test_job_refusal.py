@@ -12,6 +12,7 @@ from pilotfish.job import load_job, run_job
 from pilotfish.policy.bundle import Policy
 from pilotfish.policy.contract import Action, Contract, Observation
 from pilotfish.policy.golden import Golden
+from pilotfish.policy.guard_table import read_guard
 from pilotfish.policy.layers import Linear
 from pilotfish.policy.reference import Reference
 
@@ -53,6 +54,16 @@ def test_the_other_artifacts_are_made_and_the_refusal_is_a_failed_gate(job) -> N
     assert [artifact.manifest.target.name for artifact in result.artifacts] == ["host-cpu"]
     assert len(result.failed_gates) == 1 and "too slow for nucleo-g0b1re" in result.failed_gates[0] and not result.refused
     assert result.report.is_file()
+
+
+def test_a_guard_is_a_setting_of_the_export(job, tmp_path: Path) -> None:
+    (tmp_path / "guard.toml").write_text("[action]\nlow = -0.5\nhigh = 0.5\n")
+    first = run_job(job(HOST + 'guard = "guard.toml"\n'), progress=False)
+    (artifact,) = first.artifacts
+    assert read_guard(artifact.path).high == (0.5,) * 3
+    (tmp_path / "guard.toml").write_text("[action]\nlow = -0.25\nhigh = 0.25\n")  # another guard, another artifact
+    (again,) = run_job(job(HOST + 'guard = "guard.toml"\n'), progress=False).artifacts
+    assert read_guard(again.path).high == (0.25,) * 3 and again.digest != artifact.digest
 
 
 def test_a_job_of_nothing_but_refusals_fails_with_the_reasons(job) -> None:
