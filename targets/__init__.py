@@ -1,4 +1,4 @@
-"""targets: what a device is (profiles/*.toml) and how it is reached (links/: a shell here or over SSH, an agent; virtual/: boards in an emulator)."""
+"""targets: what a device is (profiles/*.toml) and how it is reached: links/ to computers, boards in an emulator (virtual/)."""
 
 from .profile import Target, load_target, shipped_targets, with_accuracy, with_tune_trials
 
