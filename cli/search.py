@@ -28,7 +28,7 @@ def search(
     space: Annotated[
         Path | None, typer.Option(help="A TOML file: depth, widths, activations, sparsity, rank, bits, reads, backends.")
     ] = None,
-    sampler: Annotated[str, typer.Option(help="Of Optuna: tpe, nsga2, nsga3 or random.")] = "tpe",
+    sampler: Annotated[str, typer.Option(help="tpe, nsga2, nsga3, cma, lanas or random.")] = "tpe",
     steps: Annotated[
         int | None,
         typer.Option(
