@@ -61,6 +61,7 @@ def cost(policy: Policy, target: Target, env: str | None = None, seed: int = 0, 
 
     if policy.golden is None:
         policy = policy.replace(golden=record_golden(policy, env, steps=SAMPLE_STEPS, seed=seed))
+    target = dataclasses.replace(target, uart=None)  # what is thrown away needs no second firmware for a serial port
     with tempfile.TemporaryDirectory() as folder:
         try:
             artifact = export_policy(policy, target, backend, folder, control_hz=UNHURRIED_HZ)
