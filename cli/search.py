@@ -26,7 +26,8 @@ def search(
     flash: Annotated[int | None, typer.Option(min=1, help="Bytes of flash to fit; default: the target's.")] = None,
     ram: Annotated[int | None, typer.Option(min=1, help="Bytes of RAM to fit; default: the target's.")] = None,
     space: Annotated[
-        Path | None, typer.Option(help="A TOML file: depth, widths, activations, sparsity, rank, bits, reads, backends.")
+        Path | None,
+        typer.Option(help="A TOML file: depth, widths, activations, sparsity, rank, bits, reads, backends, decide_every, cells."),
     ] = None,
     sampler: Annotated[str, typer.Option(help="tpe, nsga2, nsga3, cma, lanas or random.")] = "tpe",
     steps: Annotated[

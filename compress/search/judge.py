@@ -87,8 +87,10 @@ class Judge:
 
     def close(self) -> None:
         """Release the simulators."""
-        for held in (*self._schools.values(), *self._loops.values()):
-            held.close()
+        for school in self._schools.values():
+            school.close()
+        for loop in self._loops.values():
+            loop.close()
 
 
 def slowed(teacher: Policy, every: int) -> Policy:

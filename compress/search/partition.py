@@ -53,7 +53,8 @@ def propose(points: np.ndarray, worth: np.ndarray, random: np.random.Generator) 
     ``worth`` [n]."""
     points = np.where(np.isnan(points), 0.5, points)
     bound = EXPLORE * float(worth.std())
-    inside, signs = np.ones(len(points), bool), []
+    inside = np.ones(len(points), bool)
+    signs: list[tuple[float, Plane]] = []
     while len(signs) < DEEPEST and inside.sum() >= FEWEST:
         plane = divided(points[inside], worth[inside])
         if plane is None:
