@@ -161,7 +161,7 @@ def test_a_bench_charges_it(build, policy_of, tmp_path: Path, monkeypatch: pytes
     (tmp_path / "steady_meter.py").write_text("import time\ndef joules():\n    return 5 * time.perf_counter()\n")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(energy, "TURN_SECONDS", 0.02)
-    artifact = build(policy_of(), "c")
+    artifact = build(policy_of())
     figures = bench(artifact, calls=200, paced_seconds=0, control_hz=500, energy="steady_meter:joules")["figures"]
     assert figures["energy_baseline_w"]["value"] == pytest.approx(5, rel=0.05)
     assert figures["energy_gross_uj"]["value"] == pytest.approx(10_000, rel=0.2)

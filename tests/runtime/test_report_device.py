@@ -34,7 +34,7 @@ FACTS = {
 @pytest.fixture
 def measured(build, policy_of, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(bench_module, "device_facts", lambda: FACTS)
-    artifact = build(policy_of(), "c")
+    artifact = build(policy_of())
     bench(artifact, calls=500, paced_seconds=0.1, control_hz=500)
     return artifact
 

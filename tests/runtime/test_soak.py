@@ -7,6 +7,7 @@ import pytest
 
 from pilotfish.errors import BadInput, Unsupported
 from pilotfish.figure import Figure
+from pilotfish.runtime import soak as soak_module
 from pilotfish.runtime.soak import STRETCHES, Soak, seconds_of, soak
 
 MS = 1_000_000
@@ -100,7 +101,7 @@ def test_an_interrupt_keeps_what_was_measured() -> None:
 
 
 def test_a_soak_of_an_artifact_is_stored(build, policy_of) -> None:
-    artifact = build(policy_of(), "c")
+    artifact = build(policy_of())
     seen: list[tuple[int, int]] = []
     data = soak(artifact, 1.0, control_hz=200, progress=lambda done, total: seen.append((done, total)))
     figures = {name: Figure(**figure) for name, figure in data["figures"].items()}
@@ -111,10 +112,11 @@ def test_a_soak_of_an_artifact_is_stored(build, policy_of) -> None:
     assert artifact.result("soak")["stretches"] == data["stretches"]
 
 
-def test_senseless_soaks_are_refused(build, policy_of) -> None:
+def test_senseless_soaks_are_refused(build, policy_of, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [seconds_of(text) for text in ("90", "90s", "1.5m", "2h", " 10 min ")] == [90, 90, 90, 7200, 600]
     for wrong in ("", "soon", "-3m", "9d", "0.1s", "1000h", "1e9"):
         with pytest.raises(BadInput, match="soak"):
             seconds_of(wrong)
+    monkeypatch.setattr(soak_module, "is_virtual", lambda _: True)
     with pytest.raises(Unsupported, match="virtual"):
-        soak(build(policy_of(), "c", "crazyflie"), 60.0)
+        soak(build(policy_of()), 60.0)
