@@ -55,6 +55,10 @@ def reach(artifact: Artifact) -> Reached:
             _fits(artifact, link)
             files = artifact.manifest.files | {"artifact.json": artifact.digest}
             _reached[key] = Reached(link, link.install(artifact.path, files))
+            device = link.device()
+            artifact.say(
+                f"{link.name} is {device.name}; " + (f"Python {device.python}" if device.python else "the native runner")
+            )
         except BaseException:
             link.close()
             raise

@@ -76,7 +76,7 @@ def tradeoff(go: Any, group: list[Entry], colors: dict[str, str]) -> Plot | None
         showlegend=True, legend=LEGEND_BELOW,
     )  # fmt: skip
     target = group[0]["target"]
-    how = "on a virtual board" if target["link"]["kind"] == "virtual" else "on this machine"
+    how = {"virtual": "on a virtual board", "local": "on this machine"}.get(target["link"]["kind"], "on the device")
     return packed(fig, f"{target['name']}, {how}", height=420 + 11 * len(points) * crowded, wide=crowded)
 
 
