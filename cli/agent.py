@@ -39,5 +39,7 @@ def agent(
     terminal.note(f"listening on {running.address}; Ctrl-C ends it")
     try:
         running.wait()
+    except KeyboardInterrupt:
+        terminal.note("ended, and everything that ran here")
     finally:
         running.close()
