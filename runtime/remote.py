@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import BadInput, Unreachable, Untrusted
+from ..errors import BadInput, MissingTool, Unreachable, Untrusted
 from ..policy.contract import Contract
 from ..targets.links.link import Installed, Link
 from ..targets.links.open import open_link
 from ..targets.links.serial import ATTEMPTS, BoardOnSerial
+from ..targets.links.shell_link import RUNNER
 from ..targets.reach import link_name
 from ..targets.wire.client import Client
 from .artifact import Artifact
@@ -106,7 +107,12 @@ def run_there(
     if there.link.device().python is None:
         return None
     asked = {name: value for name, value in options.items() if value is not None}
-    result = there.link.run(there.installed, verb, asked | {"trust": True}, progress)
+    try:
+        result = there.link.run(there.installed, verb, asked | {"trust": True}, progress)
+    except MissingTool:
+        if RUNNER in there.installed.files and there.link.device().python is None:
+            return None  # its Python cannot be given what it needs, as the link has said
+        raise
     if not isinstance(result.get("figures"), dict) or not isinstance(result.get("device"), dict):
         raise Unreachable(f"{there.link.name}: what came back is no result of {verb}")
     result["device"] |= {"link": there.link.name}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import tarfile
@@ -121,7 +122,11 @@ class ShellLink:
 
     def channel(self, installed: Installed, arguments: tuple[str, ...] = ()) -> Channel:
         if self._device[1] is not None:
-            return self._again(lambda: self._start(self._module("runtime.serve", installed, installed.where, "--trust")))
+            try:
+                return self._again(lambda: self._start(self._module("runtime.serve", installed, installed.where, "--trust")))
+            except MissingTool:
+                if RUNNER not in installed.files:
+                    raise
         if RUNNER not in installed.files:
             raise MissingTool(
                 f"{self.name} has no Python for Pilotfish ({self.device().why}), and the artifact no native runner. "
@@ -140,7 +145,13 @@ class ShellLink:
             raise MissingTool(f"{self.name} has no Python for Pilotfish: {self.device().why}")
         if there.has_pilotfish(self.extras):
             return ""
-        return self._again(lambda: self._bring(there))
+        try:
+            return self._again(lambda: self._bring(there))
+        except MissingTool as error:
+            # From now on it is a device without Python: the native runner may do.
+            self._device = dataclasses.replace(self.device(), python=None, why=str(error)), None
+            self._say(str(error))
+            raise
 
     def _bring(self, there: There) -> str:
         folder, files = wheelhouse(there, self.device().machine, self.extras)

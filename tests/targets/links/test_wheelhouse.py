@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from pilotfish import __version__
+from pilotfish import __version__, sealed
 from pilotfish.errors import MissingTool
 from pilotfish.targets.links.open import open_link
-from pilotfish.targets.links.wheelhouse import BASE, There, own_zip, platforms, requirements, wheelhouse
+from pilotfish.targets.links.wheelhouse import BASE, There, own_zip, platforms, requirements
 from pilotfish.targets.reach import LocalLink
 
 
@@ -88,13 +88,19 @@ def shelf(tmp_path, monkeypatch):
     return folder
 
 
-def test_wheels_are_fetched_here_once_and_unpacked_there_once(shelf, tmp_path, monkeypatch):
+@pytest.fixture
+def bare(tmp_path, monkeypatch):
+    """A python3 on the PATH with nothing installed."""
     (tmp_path / "bin").mkdir()
-    bare = tmp_path / "bin" / "python3"
-    bare.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')  # -S: a Python with nothing installed
-    bare.chmod(0o755)
+    python = tmp_path / "bin" / "python3"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
+    python.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
     monkeypatch.delenv("PYTHONPATH", raising=False)
+    return python
+
+
+def test_wheels_are_fetched_here_once_and_unpacked_there_once(shelf, bare, tmp_path, monkeypatch):
     packed = own_zip()  # once: somebody may be editing the sources
     monkeypatch.setattr("pilotfish.targets.links.wheelhouse.own_zip", lambda: packed)
     told: list[str] = []
@@ -110,7 +116,18 @@ def test_wheels_are_fetched_here_once_and_unpacked_there_once(shelf, tmp_path, m
     link.close()
 
 
-def test_a_wheel_that_cannot_be_had_is_named(shelf):
+def test_a_wheel_that_cannot_be_had_is_named_and_the_native_runner_does_without(shelf, bare, tmp_path):
     next(shelf.glob("numpy*")).unlink()
-    with pytest.raises(MissingTool, match=r"pip found no wheels of numpy.* for Python 3.12 on manylinux_2_31_aarch64"):
-        wheelhouse(There("3.12.1", 64, (2, 31), {}), "aarch64-linux")
+    told: list[str] = []
+    link = open_link(LocalLink(), say=told.append)
+    folder = tmp_path / "artifact"
+    folder.mkdir()
+    (folder / "runner").write_text("#!/bin/sh\necho it runs\n")
+    assert link.device().python
+    channel = link.channel(link.install(folder, sealed.manifest(folder)))
+    assert channel.read(100, 10) == b"it runs\n"
+    assert link.device().python is None and "pip found no wheels of numpy" in told[0] and "manylinux" in told[0]
+    (folder / "runner").rename(folder / "other")
+    with pytest.raises(MissingTool, match="pip found no wheels of numpy"):
+        link.channel(link.install(folder, sealed.manifest(folder)))
+    link.close()
