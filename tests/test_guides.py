@@ -1,0 +1,88 @@
+"""The guides stay true: every ``pilotfish`` command line in them names a verb, options and targets that exist."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+import typer
+
+import pilotfish
+from pilotfish.cli import app
+from pilotfish.targets.profile import load_target
+from pilotfish.targets.reach import parse_link
+
+DOCS = Path(pilotfish.__file__).parent / "docs"
+GUIDES = sorted((DOCS / "guides").glob("*.md"))
+COMMAND = re.compile(r"^[ $]*((?:PILOTFISH_\w+=\S+ +)?pilotfish +.*)$")
+MODULE = re.compile(r"python3? -m (pilotfish\.[\w.]+)")
+LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
+
+
+def command_lines(text: str) -> list[str]:
+    """Lines of code blocks that begin with pilotfish, continuation lines joined."""
+    blocks = "\n".join(re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
+    lines = re.sub(r"\\\n\s*", " ", blocks).splitlines()
+    return [found[1] for line in lines if (found := COMMAND.match(line))]
+
+
+def parsed(line: str) -> click.Context:
+    """The verb's context with its parameters; raises click.UsageError for what does not exist. Nothing is run."""
+    words = shlex.split(line, comments=True)
+    words = words[words.index("pilotfish") + 1 :]
+    command: click.Command = typer.main.get_command(app)
+    context = click.Context(command, info_name="pilotfish")
+    while isinstance(command, click.Group):
+        name = words.pop(0) if words else ""
+        found = command.get_command(context, name)
+        if found is None:
+            raise click.UsageError(f"no verb {name!r}")
+        command, context = found, click.Context(found, parent=context, info_name=name)
+    command.parse_args(context, words)
+    return context
+
+
+@pytest.mark.parametrize("guide", GUIDES, ids=lambda path: path.name)
+def test_every_command_of_a_guide_can_be_typed(guide: Path) -> None:
+    lines = command_lines(guide.read_text())
+    assert lines
+    for line in lines:
+        try:
+            parameters = parsed(line).params
+        except click.UsageError as error:
+            pytest.fail(f"{guide.name}: {line}: {error.format_message()}")
+        for target in parameters.get("target") or []:
+            if not target.endswith(".toml"):  # those are the reader's own
+                load_target(target)
+        if parameters.get("link"):
+            parse_link(parameters["link"])
+
+
+@pytest.mark.parametrize("line", ["pilotfish verfy a@b.c", "pilotfish bench a@b.c --pase 3", "pilotfish bench a@b.c --calls few"])
+def test_what_does_not_exist_is_noticed(line: str) -> None:
+    with pytest.raises(click.UsageError):
+        parsed(line)
+
+
+def test_continued_and_commented_lines_are_found() -> None:
+    text = "```sh\n$ pilotfish export a.policy \\\n    -t crazyflie   # the board\nother\n```\npilotfish prose\n"
+    (line,) = command_lines(text)
+    assert parsed(line).params["target"] == ["crazyflie"]
+
+
+@pytest.mark.parametrize("page", [*GUIDES, DOCS / "links.md"], ids=lambda path: path.name)
+def test_links_and_modules_exist(page: Path) -> None:
+    text = page.read_text()
+    for link in LINK.findall(text):
+        assert (page.parent / link).exists(), f"{page.name} links to {link}"
+    for module in MODULE.findall(text):
+        path = DOCS.parent.joinpath(*module.split(".")[1:])
+        assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), f"{page.name} runs {module}"
+
+
+def test_the_index_names_every_guide() -> None:
+    index = (DOCS / "guides" / "README.md").read_text()
+    assert all(guide.name in index for guide in GUIDES if guide.name != "README.md")
