@@ -15,7 +15,7 @@ from .terminal import data, err, out, say
 if TYPE_CHECKING:
     from .compress.explain import Explanation
     from .compress.search import Found
-    from .compress.search.one_shot.family_search import FamilyFound
+    from .compress.search.one_shot.family_found import FamilyFound
     from .doctor import Finding
     from .policy.bundle import Policy
     from .runtime.artifact import Artifact

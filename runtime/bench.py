@@ -25,9 +25,10 @@ from .open import open_session
 from .pace import pace
 from .paced_figures import paced_fields, paced_figures
 from .percentiles import histogram, percentile_figures
+from .place import Progress, is_behind_terminal, is_remote, is_virtual
 from .rate import control_rate
 from .realtime import conditions
-from .results import Progress, device_of, is_behind_terminal, is_remote, is_virtual, result
+from .results import device_of, result
 from .session import Session
 from .stationary import warm_up
 from .tensorrt_session import TensorRTSession

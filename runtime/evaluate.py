@@ -30,7 +30,8 @@ from .frequency import STEPS, curve, frequency_figures
 from .gate import checked_gate, compare, passes
 from .guarded_session import GuardedSession
 from .open import open_session
-from .results import Progress, device_of, is_remote, result, source_of
+from .place import Progress, is_remote, source_of
+from .results import device_of, result
 from .session import Session
 from .slowest import slowest
 from .statistics import SPREAD, Interval

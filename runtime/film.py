@@ -19,7 +19,8 @@ from .. import sealed
 from ..errors import BadInput, MissingTool, PilotfishError, Unreachable, Unsupported, require
 from ..figure import Figure
 from .artifact import RESULTS, Artifact
-from .results import device_of, result, source_of
+from .place import source_of
+from .results import device_of, result
 
 FILM = "film.webp"
 """Its name among the results; results/film.json says what it shows."""

@@ -23,7 +23,7 @@ from ..targets.links.shell_link import RUNNER
 from ..targets.reach import link_name
 from ..targets.wire.client import Client
 from .artifact import Artifact
-from .results import Progress, is_remote
+from .place import Progress, is_remote
 from .trust import require_trust
 from .wire_session import WireSession
 

@@ -24,9 +24,10 @@ from .artifact import Artifact
 from .device_facts import device_facts, moment, since
 from .open import open_session
 from .pace import SPIN_NS, Clock, MonotonicClock, pace
+from .place import Progress, is_remote, is_virtual
 from .rate import control_rate
 from .realtime import conditions
-from .results import Progress, device_of, is_remote, is_virtual, result
+from .results import device_of, result
 from .stationary import compare, warm_up
 from .streaming import Streaming
 from .tight import quiet

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from .c_session import CSession
-from .results import Progress
+from .place import Progress
 from .session import Session
 
 CHUNK = 1_000

@@ -17,7 +17,8 @@ from ..policy.golden import Golden
 from ..policy.reference import Reference
 from .artifact import Artifact
 from .open import open_session
-from .results import Progress, device_of, is_remote, is_virtual, result, source_of
+from .place import Progress, is_remote, is_virtual, source_of
+from .results import device_of, result
 from .session import Session, action_size, state_size
 from .tolerance import Tolerance, coarse_products, tolerance_for
 

@@ -11,7 +11,7 @@ import numpy as np
 from ..figure import Figure
 from .paced_figures import paced_fields, paced_figures
 from .percentiles import histogram, percentile_figures
-from .results import Progress
+from .place import Progress
 from .wire_session import WireSession
 
 FIRST_CALLS = 16

@@ -20,7 +20,8 @@ from .judge import Judge
 from .pool import LOOK_EVERY_S
 from .propose import Peer, hopeless, peers
 from .study import ARMS, Study
-from .trial import Outcome, Task, attempt
+from .task import Task
+from .trial import Outcome, attempt
 from .worker import Plan, keep, poorer
 
 RETRIES = 3

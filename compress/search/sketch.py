@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...policy import Policy
 from ...policy.layers import Linear
@@ -12,9 +12,7 @@ from ..recipe import parse_recipe
 from ..table import PASSES
 from .genome import Genome
 from .space import ends_of
-
-if TYPE_CHECKING:
-    from .trial import Task
+from .task import Task
 
 LESSONS = ("distill", "heal")
 """Passes that teach: a sketch goes without them."""

@@ -11,35 +11,16 @@ from typing import Any
 import numpy as np
 
 from ...policy import Policy
-from ...targets import Target
 from ..activations import network_outputs
 from ..effects import cost
 from ..passes import Context
 from ..recipe import GOLDEN_SEED, GOLDEN_STEPS
-from .effort import Effort
 from .genome import Genome
 from .judge import NONE, Judge, descended, kept
-from .limits import Limits
 from .shelf import Shelf, Taught
 from .sketch import linear, sketch, through
 from .space import ends_of
-
-
-@dataclass(frozen=True)
-class Task:
-    """What all candidates of a search share."""
-
-    teacher: Policy
-    target: Target
-    env: str
-    limits: Limits
-    effort: Effort
-    seed: int = 0
-    device: str = "cpu"
-
-    def judged(self) -> Judge:
-        """Whoever tells what a policy keeps of the teacher's return, and keeps the school that candidates go to."""
-        return Judge(self.teacher, self.env, self.effort, self.seed, self.device)
+from .task import Task
 
 
 @dataclass

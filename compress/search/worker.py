@@ -18,7 +18,8 @@ from .propose import Proposer, stops
 from .shelf import STUDENTS, Shelf
 from .space import Space
 from .study import ARMS, Study
-from .trial import Outcome, Task, attempt
+from .task import Task
+from .trial import Outcome, attempt
 
 if TYPE_CHECKING:
     import optuna

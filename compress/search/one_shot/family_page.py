@@ -12,7 +12,7 @@ from ....runtime.report.html import environment, frame
 from ....runtime.report.palette import SERIES, SLATE
 
 if TYPE_CHECKING:
-    from .family_search import FamilyFound
+    from .family_found import FamilyFound
 
 TEMPLATES = Path(__file__).parent / "templates"
 

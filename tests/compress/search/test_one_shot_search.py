@@ -12,8 +12,9 @@ pytest.importorskip("gymnasium", reason="gymnasium is not installed")
 
 from pilotfish.cli import main
 from pilotfish.compress.search.one_shot.alone import Alone, agreement, spread_over
+from pilotfish.compress.search.one_shot.family_found import FamilyFound, Point
 from pilotfish.compress.search.one_shot.family_page import render
-from pilotfish.compress.search.one_shot.family_search import FamilyFound, Point, search_family
+from pilotfish.compress.search.one_shot.family_search import search_family
 from pilotfish.compress.search.one_shot.settings import family_config
 from pilotfish.compress.search.one_shot.survey import SURVEY, Surveyed, chosen, promising
 from pilotfish.errors import BadInput
