@@ -58,10 +58,12 @@ def train(
 
         several = train_seeds(config, folder, seeds=seeds, processes=processes, device=device, progress=terminal.interactive())
         tables.seeds_table(several)
-        terminal.saved(several.best.policy, path, as_json, several.summary())
+        policy, also = several.best.policy, several.summary()
     else:
-        policy = train_policy(config, folder, device=device, progress=terminal.interactive())
-        terminal.saved(policy, path, as_json)
+        policy, also = train_policy(config, folder, device=device, progress=terminal.interactive()), None
+    if output is not None:  # as compress does: what is exported from small.policy is called small
+        policy = policy.replace(name=terminal.file_safe(path.name.removesuffix(".policy")))
+    terminal.saved(policy, path, as_json, also)
 
 
 @app.command(epilog=example("pilotfish adopt ppo.zip --normalizer vecnormalize.pkl --env HalfCheetah-v5 -o cheetah.policy"))

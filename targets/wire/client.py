@@ -98,7 +98,8 @@ class Client:
             raise Unreachable(f"the device speaks version {foreign} of the wire protocol, this is version {VERSION}")
         raise Unreachable(
             f"the device did not answer {self.attempts} times within {self.timeout_s + seconds:g} s "
-            f"({self.damaged:,} damaged frames arrived)"
+            f"({self.damaged:,} damaged frames arrived). Is it the right port, speed and firmware? Or it is slow, or still busy "
+            f"with an earlier request: a virtual board is ten times as fast with --fast"
         )
 
     def _reply(self, kind: int, until: float) -> bytes | None:

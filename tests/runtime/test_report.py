@@ -359,6 +359,15 @@ def test_missing_results_are_said_in_words(tmp_path: Path) -> None:
     assert report["did_not_help"] == [] and report["comparisons"] == []
 
 
+@pytest.mark.parametrize(
+    ("target", "words"), [("host-cpu", "this process"), ("raspberry-pi-5", "SSH"), ("crazyflie", "a virtual board")]
+)
+def test_how_the_device_is_reached_is_said(tmp_path: Path, target: str, words: str) -> None:
+    page = tmp_path / "r.html"
+    write_report([build(tmp_path, policy(), target)], page)
+    assert re.search(rf"Reached by</\w+>\s*<\w+>(<\w+>)?{words}", html.unescape(page.read_text()))
+
+
 def test_discrete_recurrent_negative_and_twelve_artifacts(tmp_path: Path) -> None:
     artifacts = []
     for number in range(6):
