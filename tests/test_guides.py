@@ -5,16 +5,19 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
-import click
 import pytest
 import typer
+from typer.core import TyperGroup
 
 import pilotfish
 from pilotfish.cli import app
 from pilotfish.targets.profile import load_target
 from pilotfish.targets.reach import parse_link
 
+UsageError = typer.BadParameter.__mro__[1]
+"""Of the click that typer uses, which may be its own copy."""
 DOCS = Path(pilotfish.__file__).parent / "docs"
 GUIDES = sorted((DOCS / "guides").glob("*.md"))
 COMMAND = re.compile(r"^[ $]*((?:PILOTFISH_\w+=\S+ +)?pilotfish +.*)$")
@@ -29,20 +32,19 @@ def command_lines(text: str) -> list[str]:
     return [found[1] for line in lines if (found := COMMAND.match(line))]
 
 
-def parsed(line: str) -> click.Context:
-    """The verb's context with its parameters; raises click.UsageError for what does not exist. Nothing is run."""
+def parsed(line: str) -> dict[str, Any]:
+    """The verb's parameters; raises UsageError for what does not exist. Nothing is run."""
     words = shlex.split(line, comments=True)
     words = words[words.index("pilotfish") + 1 :]
-    command: click.Command = typer.main.get_command(app)
-    context = click.Context(command, info_name="pilotfish")
-    while isinstance(command, click.Group):
+    command: Any = typer.main.get_command(app)
+    name = "pilotfish"
+    while isinstance(command, TyperGroup):
         name = words.pop(0) if words else ""
-        found = command.get_command(context, name)
-        if found is None:
-            raise click.UsageError(f"no verb {name!r}")
-        command, context = found, click.Context(found, parent=context, info_name=name)
-    command.parse_args(context, words)
-    return context
+        known = command.commands
+        if name not in known:
+            raise UsageError(f"no verb {name!r}")
+        command = known[name]
+    return dict(command.make_context(name, words).params)
 
 
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda path: path.name)
@@ -51,8 +53,8 @@ def test_every_command_of_a_guide_can_be_typed(guide: Path) -> None:
     assert lines
     for line in lines:
         try:
-            parameters = parsed(line).params
-        except click.UsageError as error:
+            parameters = parsed(line)
+        except UsageError as error:
             pytest.fail(f"{guide.name}: {line}: {error.format_message()}")
         for target in parameters.get("target") or []:
             if not target.endswith(".toml"):  # those are the reader's own
@@ -63,14 +65,14 @@ def test_every_command_of_a_guide_can_be_typed(guide: Path) -> None:
 
 @pytest.mark.parametrize("line", ["pilotfish verfy a@b.c", "pilotfish bench a@b.c --pase 3", "pilotfish bench a@b.c --calls few"])
 def test_what_does_not_exist_is_noticed(line: str) -> None:
-    with pytest.raises(click.UsageError):
+    with pytest.raises(UsageError):
         parsed(line)
 
 
 def test_continued_and_commented_lines_are_found() -> None:
     text = "```sh\n$ pilotfish export a.policy \\\n    -t crazyflie   # the board\nother\n```\npilotfish prose\n"
     (line,) = command_lines(text)
-    assert parsed(line).params["target"] == ["crazyflie"]
+    assert parsed(line)["target"] == ["crazyflie"]
 
 
 @pytest.mark.parametrize("page", [*GUIDES, DOCS / "links.md"], ids=lambda path: path.name)
