@@ -36,6 +36,7 @@ def parsed(line: str) -> dict[str, Any]:
     """The verb's parameters; raises UsageError for what does not exist. Nothing is run."""
     words = shlex.split(line, comments=True)
     words = words[words.index("pilotfish") + 1 :]
+    words = words[: next((k for k, word in enumerate(words) if word in (">", "|")), None)]
     command: Any = typer.main.get_command(app)
     name = "pilotfish"
     while isinstance(command, TyperGroup):
