@@ -57,7 +57,8 @@ def test_every_command_of_a_guide_can_be_typed(guide: Path) -> None:
             parameters = parsed(line)
         except UsageError as error:
             pytest.fail(f"{guide.name}: {line}: {error.format_message()}")
-        for target in parameters.get("target") or []:
+        targets = parameters.get("target") or []
+        for target in [targets] if isinstance(targets, str) else targets:
             if not target.endswith(".toml"):  # those are the reader's own
                 load_target(target)
         if parameters.get("link"):
