@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import ConfigDict
@@ -13,7 +13,9 @@ from ..errors import BadInput
 from ..policy.bundle import Policy
 from ..policy.contract import Action
 from ..policy.layers import Layers
-from .normalizer import CLIP, EPSILON, ObservationNormalizer
+
+if TYPE_CHECKING:
+    from .normalizer import ObservationNormalizer
 
 KNOWN = 10_000
 """Observations that the policy's normalizer counts as: new ones move it, and not by much at once."""
@@ -39,6 +41,8 @@ def read(value: Any) -> Any:
 def loaded(start: WarmStart, layers: Layers, action: Action, normalizer: ObservationNormalizer) -> Policy:
     """The policy, if it is one that a training of ``layers`` can begin from; its normalizer's statistics go into
     ``normalizer``. BadInput says what does not fit."""
+    from .normalizer import CLIP, EPSILON  # needs torch, which settings do without
+
     policy = Policy.load(start.path)
     where = f"warm_start {start.path}"
     if policy.digest != start.digest:

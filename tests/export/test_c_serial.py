@@ -12,7 +12,7 @@ import pytest
 
 pytest.importorskip("onnx")
 
-from conftest import random_policy
+from random_policies import random_policy
 
 from pilotfish.errors import BadInput, Unreachable
 from pilotfish.export.c import build

@@ -27,7 +27,7 @@ ZIG = {"x86_64": "x86_64", "aarch64": "cortex_a72", "arm": "cortex_a7"}
 @pytest.fixture(scope="module")
 def wire_policy():
     """Recurrent, with a golden rollout of the plain reference."""
-    from conftest import random_policy
+    from random_policies import random_policy
 
     policy = random_policy([GRU("g", 9, 24), Linear("b", 24, 2)], 9, 2, 1)
     obs = np.random.default_rng(3).standard_normal((90, 9)).astype(np.float32)

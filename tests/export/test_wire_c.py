@@ -30,7 +30,7 @@ FRAMES = 100_000
 @pytest.fixture(scope="module")
 def built(tmp_path_factory, system_compiler):
     """kind -> (policy, its device); each is compiled once, with traps."""
-    from conftest import random_policy
+    from random_policies import random_policy
 
     policies = {
         "feed-forward": random_policy([Linear("a", 7, 16), Activation("tanh"), Linear("b", 16, 3)], 7, 3, 0),
@@ -198,7 +198,7 @@ def test_another_version_is_told_apart(built):
 
 def test_behind_a_guard_it_acts_as_the_guard_does(tmp_path, system_compiler):
     """Every action, flag and counter is the Python guard's; without one both requests are unknown."""
-    from conftest import random_policy
+    from random_policies import random_policy
 
     policy = random_policy([Linear("a", 5, 8), Activation("tanh"), Linear("b", 8, 2)], 5, 2, 4, low=(-1.0, -1.0), high=(1.0, 1.0))
     table = GuardTable((-1.5,) * 5, (1.5,) * 5, (-0.2, -0.1), (0.2, 0.3), (0.0, 0.0), (0.15, 0.1), stale_us=1000, hold_steps=2)
