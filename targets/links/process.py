@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import time
+from abc import ABC, abstractmethod
 from typing import Protocol
 
 from .link import Dropped, Ended
@@ -25,7 +26,7 @@ def plain(text: str | bytes, limit: int = MAX_WORDS) -> str:
     return _CONTROL.sub(" ", text).strip()[-limit:]
 
 
-class Process:
+class Process(ABC):
     """What every transport's processes share. The transport feeds it from a thread of its own; the caller reads."""
 
     def __init__(self, name: str) -> None:
@@ -59,7 +60,7 @@ class Process:
                 self._status, self._lost, self._closed = status, lost, True
             self._changed.notify_all()
 
-    def drained(self) -> None:
+    def drained(self) -> None:  # noqa: B027 a hook, of which most transports need nothing
         """The caller made room; a transport that was told to wait goes on."""
 
     # What the caller calls.
@@ -102,15 +103,17 @@ class Process:
         said = plain(bytes(self._errors))
         return Ended(f"{self.name}: the program there ended with exit code {self._status}" + (f": {said}" if said else ""))
 
+    @abstractmethod
     def write(self, data: bytes) -> None:
-        raise NotImplementedError
+        """Send all of it."""
 
+    @abstractmethod
     def finish(self) -> None:
         """Close its input."""
-        raise NotImplementedError
 
+    @abstractmethod
     def close(self) -> None:
-        raise NotImplementedError
+        """End it, and release what it holds."""
 
 
 class Shell(Protocol):

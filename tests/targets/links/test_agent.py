@@ -203,7 +203,7 @@ def test_known_orders_are_taken_with_the_agents_own_python(fields):
     [
         ("module", ["os", [], "p", "", FOLDER]),
         ("module", ["runtime.there", ["-c", "x"], "p", "", FOLDER]),
-        ("module", ["runtime.there", [], "p", "/tmp/evil", FOLDER]),
+        ("module", ["runtime.there", [], "p", "/evil", FOLDER]),
         ("module", ["runtime.there", [], "p", "", f"{CACHE}/folders/../../x"]),
         ("program", [f"{CACHE}/folders/{HEX}/..", "runner", []]),
         ("program", [FOLDER, "../../bin/sh", []]),
