@@ -29,16 +29,14 @@ FRONT = "front"
 """Folder of the artifacts, inside that of the search."""
 
 
-@dataclass
-class Proof:
-    """One point of the front."""
+@dataclass(kw_only=True)
+class Proven:
+    """What the proof of one policy on its target says."""
 
-    arm: str
-    outcome: Outcome
     figures: dict[str, Any] = field(default_factory=dict)
     """return, retained, difference, latency_us, cycles, flash_bytes, ram_bytes, artifact_bytes, as JSON."""
     kept: float | None = None
-    """Share of the teacher's return in the proving episodes."""
+    """Share of the reference's return in the proving episodes."""
     verified: bool = False
     """Does the artifact act like its policy, on the target?"""
     failed: str = ""
@@ -51,6 +49,14 @@ class Proof:
         """Microseconds of one decision."""
         figure = self.figures.get("latency_us")
         return None if figure is None else float(figure["value"])
+
+
+@dataclass
+class Proof(Proven):
+    """One point of the front."""
+
+    arm: str
+    outcome: Outcome
 
     def data(self) -> dict[str, Any]:
         """As JSON values."""

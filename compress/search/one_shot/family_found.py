@@ -5,29 +5,18 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ..prove import Proven
 from .alone import Agreement
 from .survey import Surveyed
 
 
 @dataclass
-class Point:
-    """One architecture of the front, proven."""
+class Point(Proven):
+    """One architecture of the front, proven; the reference is the leader."""
 
     surveyed: Surveyed
     policy: str
     """Its bundle, inside the folder of the search."""
-    figures: dict[str, Any] = field(default_factory=dict)
-    kept: float | None = None
-    """Share of the leader's return in the episodes that prove."""
-    verified: bool = False
-    failed: str = ""
-    artifact: str = ""
-
-    @property
-    def cost(self) -> float | None:
-        """Microseconds of one decision."""
-        figure = self.figures.get("latency_us")
-        return None if figure is None else float(figure["value"])
 
 
 @dataclass
