@@ -4,7 +4,7 @@ After HyperPPO (Hegde et al. 2023, arXiv 2309.16663) and the graph hypernetworks
 1810.05749; Knyazev et al. 2021, arXiv 2110.13100): the linear layers of an actor are the nodes of a chain; gated message passing
 (Li et al. 2016, arXiv 1511.05493) tells each node of the others; a decoder turns what a node knows into its matrix, as the
 leading rows and columns of one of the largest size. Not theirs: the decoder is a sum of basis matrices, weighted by the node's
-embedding, instead of a deep one; that costs a CPU a tenth of an update.
+embedding, instead of a deep one, which a processor can afford in every gradient step.
 """
 
 from __future__ import annotations
