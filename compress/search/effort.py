@@ -50,14 +50,14 @@ class Effort:
         """The second: what makes a student good."""
         return self._lesson(0.6, 3, 25) | {"episodes": 0}
 
-    def round(self) -> dict[str, Any]:
+    def round(self, studies: int = 1) -> dict[str, Any]:
         """After each round of pruning."""
-        return self._lesson(0.05, 1, 10)
+        return self._lesson(0.05 * studies, studies, 10)
 
     def touch(self) -> dict[str, Any]:
         """Between two passes."""
         return self._lesson(0.05, 1, 5) | {"episodes": 0}
 
-    def heal(self) -> dict[str, Any]:
+    def heal(self, studies: int = 1) -> dict[str, Any]:
         """The last lesson, on the grids and between the zeros that it will have."""
-        return self._lesson(0.3, 2, 10) | {"episodes": 0, "learning_rate": 1e-3}
+        return self._lesson(0.3 * studies, 2 * studies, 10) | {"episodes": 0, "learning_rate": 1e-3}

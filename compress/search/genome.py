@@ -38,6 +38,8 @@ class Genome:
     """Steps of the teacher between two decisions; the action is held."""
     cell: int = 0
     """Width of a GRU in front of the hidden layers; 0: none."""
+    studies: int = 1
+    """How often its float student gets its second lesson, and how many times as long what it becomes is healed."""
 
     @property
     def key(self) -> str:
@@ -47,7 +49,7 @@ class Genome:
     @property
     def shape(self) -> str:
         """The same for the same float student, from which candidates of different bits, zeros and ranks are made: JSON."""
-        return json.dumps([self.hidden, self.activation, self.decide_every, self.cell])
+        return json.dumps([self.hidden, self.activation, self.decide_every, self.cell, self.studies])
 
     @property
     def quantized(self) -> bool:
@@ -84,6 +86,7 @@ class Genome:
         parts = [f"gru{self.cell}"] if self.cell else []
         parts += ["x".join(map(str, self.hidden)), self.activation]
         parts += [f"e{self.decide_every}"] if self.decide_every > 1 else []
+        parts += [f"t{self.studies}"] if self.studies > 1 else []
         parts += [f"s{self.sparsity * 100:.0f}"] if self.sparsity else []
         parts += [f"r{self.factor_rank}"] if self.factor_rank else []
         parts += [f"w{'_'.join(map(str, self.bits))}-{self.reads}"] if self.quantized else []
@@ -112,7 +115,13 @@ class Genome:
             if passes:
                 passes.append({"pass": "heal", **effort.touch()})
             passes.append(
-                {"pass": "prune", "sparsity": self.sparsity, "scope": "erdos-renyi", "rounds": 2, "heal": effort.round()}
+                {
+                    "pass": "prune",
+                    "sparsity": self.sparsity,
+                    "scope": "erdos-renyi",
+                    "rounds": 2,
+                    "heal": effort.round(self.studies),
+                }
             )
             passes.append({"pass": "trim"})
         if self.quantized:
@@ -121,7 +130,7 @@ class Genome:
             bits: Any = self.bits[0] if alike else dict(zip(layers, self.bits, strict=True))
             cells = {"cells": self.reads} if self.cell else {}
             passes.append({"pass": "quantize", "weight_bits": bits, "activations": self.reads, **cells})
-        return passes + ([{"pass": "heal", **effort.heal()}] if passes else [])
+        return passes + ([{"pass": "heal", **effort.heal(self.studies)}] if passes else [])
 
 
 def shapes(ends: tuple[int, int], hidden: tuple[int, ...]) -> list[tuple[int, int]]:

@@ -62,6 +62,7 @@ def features(genome: Genome, ends: tuple[int, int]) -> list[float]:
         float(genome.activation == "tanh"),
         math.log2(genome.decide_every),
         math.log2(genome.cell + 1),
+        math.log2(genome.studies),
     ]
 
 

@@ -11,7 +11,7 @@ from .front import Point, front, gain
 from .genome import Genome
 from .limits import LIMITED, Limits
 from .predictors import Predictor
-from .space import Space, anchors, draw, ends_of, shape_of
+from .space import Space, anchors, draw, ends_of, genes_of, shape_of
 from .study import Study
 from .trial import Outcome, Stops
 
@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     import optuna
 
 FREE = Limits()
-DRAWN = 8
-"""Genomes among which the predictors choose."""
-SIBLINGS = 0.5
-"""Share of the draws that take the shape of a student which has been taught."""
+DRAWN = 12
+"""Genomes among which the predictors choose: a third with the shape of a student that has been taught, a third next to what is
+on the front so far, a third from anywhere."""
+CHANGED = 2
+"""Genes, at most, by which a neighbor of the front differs from it, besides those that follow from them."""
 TAUGHT = 2
 """Lessons of a float student."""
 TRIES = 50
@@ -53,14 +54,35 @@ class Proposer:
         self.learn()
         taught = self._shapes()
         if not (self.predictors["kept"].ready and self.predictors["cost"].ready):
-            return self._new(shape_of(self.random.choice(taught)) if taught and self.random.random() < SIBLINGS else None)
-        drawn = [self._new(shape_of(taught[i % len(taught)]) if taught and i < SIBLINGS * DRAWN else None) for i in range(DRAWN)]
+            return self._new(self._from(self.random.randrange(DRAWN), taught))
+        drawn = [self._new(self._from(index, taught)) for index in range(DRAWN)]
         scores = self._scores([genome for _, genome in drawn])
         best = max(range(DRAWN), key=lambda index: scores[index])
         for index, (trial, _) in enumerate(drawn):
             if index != best:
                 self.study.discard(self.arm, trial, "the predictors see more in another one")
         return drawn[best]
+
+    def _from(self, index: int, taught: list[Genome]) -> dict[str, Any] | None:
+        """The genes that the draw number ``index`` is given; None: it is free."""
+        kind, number = index % 3, index // 3
+        if kind == 0 and taught:
+            return shape_of(taught[number % len(taught)])
+        return self._neighbor() if kind == 1 else None
+
+    def _neighbor(self) -> dict[str, Any] | None:
+        """The genes of a candidate on the front but one or two; None: there is no front yet."""
+        done = [
+            (one.genome, (one.kept, one.cost))
+            for one in self.study.outcomes(self.arm)
+            if one.state == "done" and one.cost and one.kept is not None and one.kept > self.floor
+        ]
+        if not done:
+            return None
+        genes = genes_of(done[self.random.choice(front([point for _, point in done]))][0])
+        for name in self.random.sample(sorted(genes), self.random.randint(1, CHANGED)):
+            del genes[name]
+        return genes
 
     def _shapes(self) -> list[Genome]:
         """Candidates whose float students are worth another use, in a random order: none that was taught is both cheaper and
@@ -95,7 +117,8 @@ class Proposer:
         seen: list[Point] = [
             (one.kept, one.cost) for one in outcomes if one.state == "done" and one.kept is not None and one.cost
         ]
-        known = {one.genome.shape for one in outcomes if len(one.rungs) >= TAUGHT}
+        known = {one.genome.shape: one.rungs[:TAUGHT] for one in outcomes if len(one.rungs) >= TAUGHT}
+        others = peers(self.study, self.arm)
         seconds = {reused: self._seconds(outcomes, reused) for reused in (False, True)}
         ceiling = 2 * max((cost for _, cost in seen), default=1.0)
         guessed = {name: predictor.predict(genomes) for name, predictor in self.predictors.items() if predictor.ready}
@@ -105,7 +128,10 @@ class Proposer:
             sizes = {FIGURES[name]: {"value": 10 ** float(part[0][index])} for name, part in guessed.items() if name in FIGURES}
             beyond = sum(max(0.0, over) for over in self.limits.for_every(genome.decide_every).excess(sizes))
             added = gain(seen, (mean + spread, sizes["latency_us"]["value"]), self.floor, ceiling)
-            scores.append((-beyond or added / seconds[genome.shape in known], mean))
+            # A student of the shelf that would be given up once it is taken from there is no candidate.
+            rungs, cost = known.get(genome.shape, []), sizes["latency_us"]["value"]
+            lost = any(hopeless(others, self.floor, rung, share, cost) for rung, share in enumerate(rungs))
+            scores.append((-beyond or (-1.0 if lost else added / seconds[bool(rungs)]), mean))
         return scores
 
     @staticmethod
@@ -117,7 +143,7 @@ class Proposer:
     def _anchor(self) -> dict[str, Any] | None:
         """A plain student among those that the arm begins with, unless all were tried: the shapes on which others are built."""
         tried = self.study.keys(self.arm)
-        return next((genes for genome, genes in anchors(self.space) if genome.key not in tried), None)
+        return next((genes_of(genome) for genome in anchors(self.space) if genome.key not in tried), None)
 
     def _new(self, fixed: dict[str, Any] | None = None) -> tuple[optuna.Trial, Genome]:
         """A genome that was not tried before; ``fixed``: with these genes, if there is one left."""

@@ -24,7 +24,9 @@ from .worker import CANDIDATES, Plan
 FLIGHT_SEED = 50_000
 """Seeds of the episodes that prove: no lesson and no choice has seen them."""
 MOST = 12
-"""Points of one arm's front that are proven, those that keep most first."""
+"""Points of one arm that are proven, those that keep most first."""
+LAYERS = 2
+"""Fronts of one arm that are proven, the second without the first: few episodes have chosen between them, in part by luck."""
 FRONT = "front"
 """Folder of the artifacts, inside that of the search."""
 
@@ -64,12 +66,15 @@ class Proof(Proven):
 
 
 def candidates(study: Study, floor: float) -> list[tuple[str, Outcome]]:
-    """(arm, outcome) of what stands on the front of either arm and keeps more than ``floor`` of the return; by cost."""
+    """(arm, outcome) of what stands on the first fronts of either arm and keeps more than ``floor`` of the return; by cost."""
     chosen = []
     for arm in ARMS:
         done = [one for one in study.outcomes(arm) if one.state == "done" and (one.kept or 0.0) > floor and one.cost is not None]
-        best = front([(one.kept or 0.0, one.cost or 0.0) for one in done])
-        chosen += [(arm, done[index]) for index in best[-MOST:]]
+        best: list[Outcome] = []
+        for _ in range(LAYERS):
+            left = [one for one in done if one not in best]
+            best += [left[index] for index in front([(one.kept or 0.0, one.cost or 0.0) for one in left])]
+        chosen += [(arm, one) for one in sorted(best, key=lambda one: one.kept or 0.0)[-MOST:]]
     return sorted(chosen, key=lambda one: one[1].cost or 0.0)
 
 

@@ -6,6 +6,7 @@ taken from the folder of the search, whichever process taught it; arms do not sh
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from dataclasses import dataclass
@@ -44,6 +45,14 @@ class Shelf:
             return None
         note = sealed.read_json(self._note(genome), "what a student of a search kept")
         return Taught(Policy.load(self.folder / note["policy"]), tuple(note["rungs"]), np.array(note["returns"], np.float64))
+
+    def before(self, genome: Genome) -> tuple[int, Taught | None]:
+        """(second lessons, student) of the shelf's student of this shape that had most of them, but not more than are wanted; 0
+        and None where there is none."""
+        for studies in range(genome.studies, 0, -1):
+            if found := self.take(dataclasses.replace(genome, studies=studies)):
+                return studies, found
+        return 0, None
 
     def put(self, genome: Genome, taught: Taught) -> None:
         """Keep a student. Of two processes that teach the same shape at once, the later one's stays, its note with it."""

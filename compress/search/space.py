@@ -54,6 +54,8 @@ class Space:
     """Steps of the teacher between two decisions, whose action is held meanwhile: a decision may take so many times as long."""
     cells: tuple[Annotated[int, Field(ge=0, le=4096)], ...] = ()
     """Widths of a GRU in front of the hidden layers, 0 for none; empty: 8, 16 and 32 for a teacher with memory, else none."""
+    studies: Annotated[tuple[Annotated[int, Field(ge=1, le=100)], ...], Field(min_length=1)] = (1, 2, 4)
+    """How often a float student gets its second lesson: small ones need more of them."""
 
 
 def space_of(settings: dict[str, Any], where: object = "search space") -> Space:
@@ -101,7 +103,7 @@ def fitted(space: Space, teacher: Policy, target: Target) -> Space:
     return Space(
         space.depth, tuple(sorted(set(space.widths))), activations, tuple(sorted(set(space.sparsity))),
         tuple(sorted(set(space.rank))), tuple(sorted(set(bits), reverse=True)), space.reads, space.backends or tuple(here),
-        tuple(sorted(set(space.decide_every))), cells,
+        tuple(sorted(set(space.decide_every))), cells, tuple(sorted(set(space.studies))),
     )  # fmt: skip
 
 
@@ -117,6 +119,7 @@ def draw(space: Space, trial: Trial, ends: tuple[int, int]) -> Genome:
     # A gene without a choice is not asked for: studies that have no use for it stay as they were.
     cell = _choice(trial, "cell", space.cells)
     every = _choice(trial, "decide_every", space.decide_every)
+    studies = _choice(trial, "studies", space.studies)
     ends = (cell or ends[0], ends[1])
     depth = trial.suggest_int("depth", *space.depth)
     hidden = tuple(int(trial.suggest_categorical(f"width{index}", space.widths)) for index in range(depth))
@@ -139,7 +142,7 @@ def draw(space: Space, trial: Trial, ends: tuple[int, int]) -> Genome:
     else:
         bits = (int(numbers.removeprefix("float")),) * (depth + 1)
     backend = str(trial.suggest_categorical("backend", space.backends))
-    return Genome(hidden, activation, sparsity, rank, bits, reads, backend, every, cell)
+    return Genome(hidden, activation, sparsity, rank, bits, reads, backend, every, cell, studies)
 
 
 def _choice(trial: Trial, name: str, choices: tuple[int, ...]) -> int:
@@ -149,33 +152,33 @@ def _choice(trial: Trial, name: str, choices: tuple[int, ...]) -> int:
 def shape_of(genome: Genome) -> dict[str, Any]:
     """What :func:`draw` asks for where a genome shall have the float student of this one."""
     widths = {f"width{index}": width for index, width in enumerate(genome.hidden)}
-    return {"depth": len(genome.hidden), "decide_every": genome.decide_every, "cell": genome.cell, **widths} | (
-        {"activation": genome.activation} if genome.hidden else {}
-    )
+    rest = {"decide_every": genome.decide_every, "cell": genome.cell, "studies": genome.studies}
+    return {"depth": len(genome.hidden), **rest, **widths} | ({"activation": genome.activation} if genome.hidden else {})
 
 
-def anchors(space: Space) -> list[tuple[Genome, dict[str, Any]]]:
-    """(genome, its genes) of a fitted space's plain students: dense, as precise as it allows, of one and of two layers, a narrow
+def genes_of(genome: Genome) -> dict[str, Any]:
+    """All that :func:`draw` asks for where it shall give ``genome``."""
+    genes = {"sparsity": genome.sparsity, "rank": genome.rank, "backend": genome.backend, **shape_of(genome)}
+    if genome.bits[0] > INTEGER_BITS:
+        return genes | {"numbers": f"float{genome.bits[0]}"}
+    return genes | {"numbers": "integer", "reads": genome.reads} | {f"bits{index}": b for index, b in enumerate(genome.bits)}
+
+
+def anchors(space: Space) -> list[Genome]:
+    """A fitted space's plain students: dense, as precise as it allows, of one and of two layers, a narrow
     and a wide one each. A search that begins with them knows early what the teacher's task asks for; random search does not."""
     numbers = max(space.bits)
-    found: dict[str, tuple[Genome, dict[str, Any]]] = {}
+    found: dict[str, Genome] = {}
     for depth in (1, 2):
         for share in (1 / 3, 2 / 3):
             depth = min(max(depth, space.depth[0]), space.depth[1])
             hidden = (space.widths[round(share * (len(space.widths) - 1))],) * depth
-            float_one = numbers > INTEGER_BITS
-            genes: dict[str, Any] = {
-                "sparsity": space.sparsity[0], "rank": space.rank[-1], "backend": space.backends[0],
-                "numbers": f"float{numbers}" if float_one else "integer",
-            }  # fmt: skip
-            if not float_one:
-                genes |= {f"bits{index}": numbers for index in range(depth + 1)} | {"reads": space.reads[0]}
             genome = Genome(
                 hidden, space.activations[0], space.sparsity[0], space.rank[-1], (numbers,) * (depth + 1),
-                "float" if float_one else space.reads[0], space.backends[0], space.decide_every[0],
-                space.cells[len(space.cells) // 2],
+                "float" if numbers > INTEGER_BITS else space.reads[0], space.backends[0], space.decide_every[0],
+                space.cells[len(space.cells) // 2], space.studies[0],
             )  # fmt: skip
-            found.setdefault(genome.key, (genome, genes | shape_of(genome)))
+            found.setdefault(genome.key, genome)
     return list(found.values())
 
 

@@ -16,7 +16,7 @@ from ..effects import cost
 from ..passes import Context
 from ..recipe import GOLDEN_SEED, GOLDEN_STEPS
 from .genome import Genome
-from .judge import NONE, Judge, descended, kept
+from .judge import Judge, descended, kept
 from .shelf import Shelf, Taught
 from .sketch import linear, sketch, through
 from .space import ends_of
@@ -118,23 +118,29 @@ def _make(outcome: Outcome, task: Task, judge: Judge, stops: Stops, shelf: Shelf
 def _taught(outcome: Outcome, context: Context, task: Task, judge: Judge, stops: Stops, shelf: Shelf) -> Taught | None:
     """The float student of the genome's shape, from the shelf or from its lessons; None: there is no hope."""
     genome = outcome.genome
-    if found := shelf.take(genome):
-        outcome.rungs, outcome.reused = list(found.rungs), True
-        if any(_stopped(outcome, stops, rung) for rung in range(len(found.rungs))):
+    had, found = shelf.before(genome)
+    if found is not None:
+        outcome.rungs, outcome.reused = list(found.rungs), had == genome.studies
+        if _stopped(outcome, stops, 0) or (outcome.reused and _stopped(outcome, stops)):
             return None
-        if genome.finish(task.effort, linear(found.policy), ends_of(task.teacher)):
+        if not outcome.reused or genome.finish(task.effort, linear(found.policy), ends_of(task.teacher)):
             judge.school(genome.decide_every).watch(found.policy, task.effort.shown)
-        return found
-    policy, glanced = task.teacher, NONE
-    for lesson in (genome.distill(task.effort), [{"pass": "heal", **task.effort.study()}]):
-        policy = through(policy, lesson, context)
+    else:
+        policy = through(task.teacher, genome.distill(task.effort), context)
         share, glanced = judge.glance(policy)
         outcome.rungs.append(share)
         if _stopped(outcome, stops):
             return None
-    found = Taught(policy, tuple(outcome.rungs), glanced)
-    shelf.put(genome, found)
-    return found
+        found = Taught(policy, (share,), glanced)
+    for studies in range(had + 1, genome.studies + 1):
+        policy = through(found.policy, [{"pass": "heal", **task.effort.study()}], context)
+        share, glanced = judge.glance(policy)
+        if studies == 1 or share > outcome.rungs[1]:  # one more lesson may as well spoil what the one before was good for
+            outcome.rungs[1:] = [share]
+            found = Taught(policy, tuple(outcome.rungs), glanced)
+        # One that is given up is kept, too: it may get another lesson.
+        shelf.put(dataclasses.replace(genome, studies=studies), found)
+    return None if _stopped(outcome, stops, 1) else found
 
 
 def _stopped(outcome: Outcome, stops: Stops, rung: int = -1) -> bool:

@@ -11,7 +11,7 @@ from pilotfish.compress.search.budget import budget_of
 from pilotfish.compress.search.effort import Effort
 from pilotfish.compress.search.genome import Genome, genome_of, shapes, smaller
 from pilotfish.compress.search.limits import Limits, limits_of
-from pilotfish.compress.search.space import Space, anchors, draw, fitted, load_space, space_of
+from pilotfish.compress.search.space import Space, anchors, draw, fitted, genes_of, load_space, space_of
 from pilotfish.errors import BadInput
 from pilotfish.targets import load_target
 
@@ -77,8 +77,8 @@ def test_the_plain_students_that_a_search_begins_with_are_drawn_by_their_genes(t
     study = optuna.create_study()
     found = anchors(space)
     assert 1 <= len(found) <= 4
-    for genome, genes in found:
-        study.enqueue_trial(genes)
+    for genome in found:
+        study.enqueue_trial(genes_of(genome))
         assert draw(space, study.ask(), ENDS) == genome
 
 
