@@ -47,9 +47,10 @@ format: install-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Tests share nothing but the processor: one worker a core. Stealing work keeps neighbors, and what they share, together.
+# Tests share nothing but the processor: one worker a core. Stealing work keeps neighbors, and what they share, together. Many start
+# Python again, which takes a fifth longer where nothing may keep what it compiled.
 test: lint
-	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal
 
 bench-peers: install
 	sh benchmarks/peers/install.sh $(BIN)/python

@@ -13,7 +13,9 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-hypothesis.settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
+EXAMPLES = int(os.environ.get("PILOTFISH_EXAMPLES", "40"))
+"""Of every law that does not say how many it needs."""
+hypothesis.settings.register_profile("repeatable", derandomize=True, database=None, deadline=None, max_examples=EXAMPLES)
 hypothesis.settings.load_profile("repeatable")  # the same examples every time, however slow the machine
 
 STANDINS = Path(__file__).parent / "standins"

@@ -84,7 +84,7 @@ def networks(draw):
     return layers, size
 
 
-@settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=RULE)
+@settings(max_examples=7, deadline=None, derandomize=True, suppress_health_check=RULE)
 @given(network=networks(), seed=st.integers(0, 999))
 def test_random_networks_on_every_machine(network, seed, compile_each, make_policy):
     layers, size = network

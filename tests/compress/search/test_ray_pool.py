@@ -14,7 +14,7 @@ from pilotfish.compress.search.worker import CANDIDATES, Plan
 from pilotfish.targets import load_target
 
 SPACE = Space(depth=(1, 1), widths=(2, 3, 4, 5, 6, 8), activations=("tanh",), sparsity=(0.0,), rank=(1.0,), bits=(32,))
-TRIALS = 6
+TRIALS = 4
 
 
 @pytest.fixture

@@ -56,6 +56,23 @@ def test_a_student_that_was_stopped_is_not_on_the_shelf_and_one_on_it_can_be_sto
     assert late.state == "stopped" and late.reused and len(late.rungs) == 2
 
 
+def test_more_lessons_go_on_from_a_student_that_had_fewer(task, tmp_path):
+    judge = task.judged()
+    shelf = Shelf(tmp_path)
+    attempt(FLOAT, task, judge, never, shelf)
+    taught = []
+    teach = judge.school().teach
+    judge.school().teach = lambda *given: (taught.append(given), teach(*given))[1]
+    more = replace(FLOAT, studies=3)
+    outcome = attempt(more, task, judge, never, shelf)[0]
+    assert len(taught) == 2 and not outcome.reused and outcome.state == "done"
+    # A lesson that spoils what the one before was good for is forgotten.
+    kept = [shelf.take(replace(FLOAT, studies=studies)).rungs[1] for studies in (1, 2, 3)]
+    assert kept == sorted(kept) and outcome.rungs[:2] == list(shelf.take(more).rungs)
+    assert attempt(replace(ROUNDED, studies=3), task, judge, never, shelf)[0].reused
+    judge.close()
+
+
 def test_zeros_that_leave_no_way_through_are_refused_before_any_lesson(task, monkeypatch):
     judge = task.judged()
     judge.school().teach = lambda *_: pytest.fail("it was taught")
