@@ -27,7 +27,9 @@ def search(
     ram: Annotated[int | None, typer.Option(min=1, help="Bytes of RAM to fit; default: the target's.")] = None,
     space: Annotated[
         Path | None,
-        typer.Option(help="A TOML file: depth, widths, activations, sparsity, rank, bits, reads, backends, decide_every, cells."),
+        typer.Option(
+            help="A TOML file: depth, widths, activations, sparsity, rank, bits, reads, backends, decide_every, studies, cells."
+        ),
     ] = None,
     sampler: Annotated[str, typer.Option(help="tpe, nsga2, nsga3, cma, lanas or random.")] = "tpe",
     steps: Annotated[
@@ -43,6 +45,7 @@ def search(
     check: Annotated[
         int, typer.Option(min=0, help="ENV: so many are also trained alone, to see how far the order can be trusted.")
     ] = 0,
+    check_seeds: Annotated[int, typer.Option(min=1, help="ENV: how often each of these is trained, with another seed.")] = 1,
     setting: Annotated[list[str] | None, typer.Option("--set", help="ENV: KEY=VALUE of the trainer; repeatable.")] = None,
     env: Env = None,
     output: Output = None,
@@ -69,9 +72,9 @@ def search(
         place = load_target(target)
         folder = output or Path("dist") / f"{terminal.file_safe(policy)}@{place.name}-search"
         yielded = search_family(
-            config, place, folder, members=members, check=check, episodes=max(2, episodes // 2), prove_episodes=episodes,
-            min_return=min_return, control_hz=control_hz, flash_bytes=flash, ram_bytes=ram, progress=terminal.interactive(),
-            say=terminal.note, told=terminal.note if terminal.interactive() else lambda _: None,
+            config, place, folder, members=members, check=check, check_seeds=check_seeds, episodes=max(2, episodes // 2),
+            prove_episodes=episodes, min_return=min_return, control_hz=control_hz, flash_bytes=flash, ram_bytes=ram,
+            progress=terminal.interactive(), say=terminal.note, told=terminal.note if terminal.interactive() else lambda _: None,
         )  # fmt: skip
         tables.family_searched(yielded, folder, as_json)
         return

@@ -36,6 +36,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--tasks", default=TASKS)
     parser.add_argument("--steps", type=int, default=200_000)
     parser.add_argument("--check", type=int, default=16)
+    parser.add_argument("--check-seeds", type=int, default=1, help="trainings alone behind each of them")
     parser.add_argument("--members", type=int, default=128)
     parser.add_argument("--episodes", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
@@ -60,8 +61,8 @@ def _search(task: str, folder: Path, options: argparse.Namespace) -> None:
     alone = _cpu_seconds() - before
     print(f"{task}: family {family:,.0f} CPU s, one PPO run {alone:,.0f} CPU s", flush=True)
     found = search_family(
-        config, load_target(options.target), folder, members=options.members, check=options.check, episodes=options.episodes,
-        told=print, say=print,
+        config, load_target(options.target), folder, members=options.members, check=options.check,
+        check_seeds=options.check_seeds, episodes=options.episodes, told=print, say=print,
     )  # fmt: skip
     row = {"task": task, "steps": options.steps, "seed": options.seed, "cpu_s": [family, alone], "found": found.data()}
     (folder / "row.json").write_text(json.dumps(row))
@@ -75,18 +76,19 @@ def _cpu_seconds() -> float:
 def table(rows: list[dict[str, Any]]) -> str:
     """Markdown."""
     lines = [
-        "| task | steps | architectures flown | CPU s, one PPO run | CPU s, the family | Spearman (95 %), of | small ones: share "
-        "of the gain alone | leader's return |",
-        "|---|--:|--:|--:|--:|--:|--:|--:|",
+        "| task | steps | architectures flown | CPU s, one PPO run | CPU s, the family | Spearman (95 %), of | among seeds | "
+        "small ones: share of the gain alone | leader's return |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for row in rows:
         found, (family, alone) = row["found"], row["cpu_s"]
         check = found["agreement"] or {"spearman": None, "small_share": None, "trained": []}
         order = "—" if check["spearman"] is None else f"{check['spearman']:.2f} ({check['low']:.2f}–{check['high']:.2f})"
+        among = f"{check['among_seeds']:.2f}, {check['seeds']}" if check.get("among_seeds") else "—"
         small = "—" if check["small_share"] is None else f"{check['small_share']:.0%}"
         lines.append(
             f"| {row['task']} | {row['steps']:,} | {len(found['surveyed'])} of {found['size']} | {alone:,.0f} | "
-            f"{family:,.0f} ({family / max(alone, 1e-9):.1f} x) | {order}, {len(check['trained'])} | {small} | "
+            f"{family:,.0f} ({family / max(alone, 1e-9):.1f} x) | {order}, {len(check['trained'])} | {among} | {small} | "
             f"{found['leader']['return']:,.4g} |"
         )
     return "\n".join(lines)

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 from ...policy import Policy
 from .front import Point, front, gain
 from .genome import Genome
+from .halving import TAUGHT, hopeless, peers
 from .limits import LIMITED, Limits
 from .predictors import Predictor
 from .space import Space, anchors, draw, ends_of, genes_of, shape_of
 from .study import Study
-from .trial import Outcome, Stops
+from .trial import Outcome
 
 if TYPE_CHECKING:
     import optuna
@@ -24,8 +25,6 @@ DRAWN = 12
 on the front so far, a third from anywhere."""
 CHANGED = 2
 """Genes, at most, by which a neighbor of the front differs from it, besides those that follow from them."""
-TAUGHT = 2
-"""Lessons of a float student."""
 TRIES = 50
 """Draws until a genome is new; a space that is exhausted gives one again."""
 
@@ -166,39 +165,3 @@ def _measured(one: Outcome, name: str) -> float | None:
         return one.kept if one.kept is not None else one.rungs[-1] if one.rungs else None
     figure = one.costs.get(FIGURES[name]) or (one.costs.get("artifact_bytes") if name == "flash" else None)
     return math.log10(figure["value"]) if figure and figure["value"] else None
-
-
-PATIENCE = 2
-"""Others that make a candidate hopeless."""
-HOPE = 0.75
-"""Of the share of the return above which the hypervolume counts. Of 22 candidates of a search for HalfCheetah none had gained
-more than 1 % between its last float lesson and its end."""
-Peer = tuple[list[float], float]
-"""What was kept after each lesson and in the end, and the cost."""
-
-
-def peers(study: Study, arm: str) -> list[Peer]:
-    """Those of an arm that went all the way: what others promised after a lesson may have come to nothing."""
-    return [
-        ([*one.rungs, one.kept], one.cost)
-        for one in study.outcomes(arm)
-        if one.state == "done" and one.kept is not None and one.cost is not None
-    ]
-
-
-def hopeless(seen: list[Peer], floor: float, rung: int, kept: float, cost: float) -> str:
-    """Why a candidate goes no further; empty: it goes on.
-
-    Successive halving without rounds: :data:`PATIENCE` others of its arm, none dearer, kept more after the same lesson; after the
-    first one, in the end, too, as a taught student loses by what follows. And such a student must keep at least :data:`HOPE` of
-    the ``floor`` that counts.
-    """
-    better = sum((rungs[0] if rung == 0 else min(rungs[rung:])) > kept and price <= cost for rungs, price in seen)
-    if better >= PATIENCE:
-        return f"{better} others that cost no more kept more after lesson {rung + 1}"
-    return f"it kept {kept:.1%} after lesson {rung + 1}" if rung and kept < HOPE * floor else ""
-
-
-def stops(study: Study, arm: str) -> Stops:
-    """:func:`hopeless` by what the arm knows when it is asked."""
-    return lambda rung, kept, cost: hopeless(peers(study, arm), study.floor, rung, kept, cost)

@@ -16,9 +16,9 @@ from typing import Any
 from ...errors import require
 from ...policy import Policy
 from .genome import Genome
+from .halving import Peer, hopeless, peers
 from .judge import Judge
 from .pool import LOOK_EVERY_S
-from .propose import Peer, hopeless, peers
 from .study import ARMS, Study
 from .task import Task
 from .trial import Outcome, attempt

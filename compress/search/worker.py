@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from ...policy import Policy
 from ...targets import Target
 from .effort import Effort
+from .halving import stops
 from .limits import Limits
-from .propose import Proposer, stops
+from .propose import Proposer
 from .shelf import STUDENTS, Shelf
 from .space import Space
 from .study import ARMS, Study

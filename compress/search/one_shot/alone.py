@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +36,9 @@ class Alone:
     one_shot: float
     """Mean return as the hypernetwork gives it."""
     alone: float
-    """Mean return of the policy trained alone, in the same episodes."""
+    """Mean return of the policies trained alone, in the same episodes."""
+    by_seed: list[float] = field(default_factory=list)
+    """The mean return of each of them: one per seed of the training."""
 
 
 @dataclass
@@ -53,6 +55,11 @@ class Agreement:
     """Of architectures with at most :data:`SMALL` weights: the median of gain one-shot / gain alone, each over ``floor``."""
     floor: float
     """Mean return of random actions: what a return is counted from."""
+    seeds: int = 1
+    """Trainings alone, each with a seed of its own, behind every architecture's return."""
+    among_seeds: float | None = None
+    """Rank correlation of one seed's returns alone with the mean of the others', averaged over the seeds: no order can be
+    expected to agree with trainings alone better than these do among themselves."""
 
     def data(self) -> dict[str, Any]:
         """As JSON values."""
@@ -60,18 +67,23 @@ class Agreement:
 
 
 def train_alone(
-    config: PPOConfig, picked: list[Surveyed], episodes: int, folder: Path, told: Callable[[str], None]
+    config: PPOConfig, picked: list[Surveyed], episodes: int, folder: Path, told: Callable[[str], None], seeds: int = 1
 ) -> list[Alone]:
-    """Train each of ``picked`` by itself with the settings and steps of ``config``; an interrupted call goes on."""
+    """Train each of ``picked`` by itself, ``seeds`` times, with the settings and steps of ``config``; goes on where it was."""
     from ....train.run import train
 
     rows = []
     with flights(config.scene, config.seed, episodes) as fly:
         for number, one in enumerate(picked, 1):
-            told(f"training {number} of {len(picked)} alone: {one.name}")
-            own = dataclasses.replace(config, one_shot=None, hidden=one.hidden, activation=one.activation)  # type: ignore[arg-type]
-            policy = train(own, folder / one.name, progress=False)
-            rows.append(Alone(one.name, one.weights, one.mean, float(fly(policy).mean())))
+            returns = []
+            for seed in range(config.seed, config.seed + seeds):
+                told(f"training {number} of {len(picked)} alone: {one.name}, seed {seed}")
+                own = dataclasses.replace(
+                    config, one_shot=None, hidden=one.hidden, activation=one.activation, seed=seed,  # type: ignore[arg-type]
+                )  # fmt: skip
+                again = "" if seed == config.seed else f"-seed-{seed}"
+                returns.append(float(fly(train(own, folder / f"{one.name}{again}", progress=False)).mean()))
+            rows.append(Alone(one.name, one.weights, one.mean, float(np.mean(returns)), returns))
     return rows
 
 
@@ -82,12 +94,24 @@ def agreement(rows: list[Alone], floor: float) -> Agreement:
         (row.one_shot - floor) / (row.alone - floor) for row in rows if row.weights <= SMALL and row.alone > floor
     ]  # fmt: skip
     small = float(np.median(shares)) if shares else None
+    seeds = len(rows[0].by_seed) or 1 if rows else 1
     if len(rows) < 3 or not (np.ptp(one_shot) and np.ptp(alone)):
-        return Agreement(rows, None, None, None, small, floor)
+        return Agreement(rows, None, None, None, small, floor, seeds)
     index = np.random.default_rng(0).integers(len(rows), size=(RESAMPLES, len(rows)))
     drawn = _correlations(one_shot[index], alone[index])
     low, high = (float(edge) for edge in np.nanquantile(drawn, (0.025, 0.975)))
-    return Agreement(rows, float(_correlations(one_shot[None], alone[None])[0]), low, high, small, floor)
+    whole = float(_correlations(one_shot[None], alone[None])[0])
+    return Agreement(rows, whole, low, high, small, floor, seeds, _among([row.by_seed for row in rows]))
+
+
+def _among(returns: list[list[float]]) -> float | None:
+    """Of returns [architectures][seeds]: each seed's rank correlation with the mean of the others, averaged; None: one seed."""
+    by_seed = np.array(returns).T
+    if len(by_seed) < 2:
+        return None
+    others = (by_seed.sum(0) - by_seed) / (len(by_seed) - 1)
+    found = _correlations(by_seed, others)
+    return float(np.nanmean(found)) if np.isfinite(found).any() else None
 
 
 def _correlations(one: np.ndarray, other: np.ndarray) -> np.ndarray:

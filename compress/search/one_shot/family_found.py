@@ -62,6 +62,7 @@ class FamilyFound:
             lines.append(
                 f"rank correlation with {len(check.trained)} architectures trained alone: {check.spearman:.2f} "
                 f"({check.low:.2f} to {check.high:.2f})"
+                + ("" if check.among_seeds is None else f"; of one seed's with the others' {check.among_seeds:.2f}")
             )
         if check is not None and check.small_share is not None:
             lines.append(f"small ones gain {check.small_share:.0%} of what they gain trained alone with as many steps (median)")

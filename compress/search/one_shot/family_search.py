@@ -32,6 +32,7 @@ def search_family(
     *,
     members: int = 128,
     check: int = 0,
+    check_seeds: int = 1,
     episodes: int = 10,
     prove_episodes: int = 20,
     min_return: float = 0.95,
@@ -46,8 +47,8 @@ def search_family(
     """Train ``config.one_shot`` in ``output``, fly ``members`` of its architectures, prove the front on ``target``.
 
     ``check``: so many architectures are also trained alone, each with as many steps as the family, to see how far the order
-    of one-shot returns can be trusted. The same call goes on where it was interrupted. Raises BadInput for a ``config`` without
-    a family.
+    of one-shot returns can be trusted; each of them ``check_seeds`` times. The same call goes on where it was interrupted. Raises
+    BadInput for a ``config`` without a family.
     """
     require("torch", "train")
     require("scipy", "search")
@@ -69,7 +70,7 @@ def search_family(
     points = _proven(found, trained, leader, target, limits, config.env, prove_episodes, folder, say)
     checked = None
     if check:
-        rows = train_alone(config, spread_over(found, check), episodes, folder / ALONE, told)
+        rows = train_alone(config, spread_over(found, check), episodes, folder / ALONE, told, check_seeds)
         checked = agreement(rows, random_return(config.scene, config.seed, episodes))
     seconds = 0.0 if state is None else float(state["spent_s"])
     result = _summary(config, target, seconds, found, leader, limits, min_return, points, checked, episodes)

@@ -47,7 +47,9 @@ def searched(space: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
     config = family_config("CartPole-v1", 512, 0, space, SETTINGS)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(led, "LESSONS", (4, 8))
-        found = search_family(config, load_target("host-cpu"), folder, members=4, check=3, episodes=2, prove_episodes=2)
+        found = search_family(
+            config, load_target("host-cpu"), folder, members=4, check=3, check_seeds=2, episodes=2, prove_episodes=2
+        )
     return folder, found
 
 
@@ -76,7 +78,7 @@ def test_it_goes_on_where_it_was(searched: tuple[Path, FamilyFound], space: Path
 def test_the_page_escapes_and_tells_the_order_s_worth(searched: tuple[Path, FamilyFound]) -> None:
     _, found = searched
     page = render(FamilyFound(**{**vars(found), "env": "<script>x</script>"}))
-    assert "<script>x" not in page and "trained alone" in page
+    assert "<script>x" not in page and "2 times with other seeds" in page
 
 
 def test_the_command_line_takes_an_environment(space: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
@@ -130,6 +132,16 @@ def test_agreement_is_the_rank_correlation_and_counts_gains_from_random_actions(
     assert found.small_share == pytest.approx(0.5)
     assert agreement(rows[:2], 0.0).spearman is None
     assert agreement([Alone("a", 5, 1, 1)] * 5, 0.0).spearman is None
+
+
+def test_how_well_seeds_agree_among_themselves_is_said() -> None:
+    up, down = [1.0, 2.0, 3.0], [3.0, 2.0, 1.0]
+    alike = [Alone(f"m{i}", 10, up[i], up[i], [up[i], up[i] + 1, up[i] * 2]) for i in range(3)]
+    assert agreement(alike, 0.0).among_seeds == pytest.approx(1.0) and agreement(alike, 0.0).seeds == 3
+    against = [Alone(f"m{i}", 10, up[i], 2.0, [up[i], down[i]]) for i in range(3)]
+    against[0].alone = 1.0
+    assert agreement(against, 0.0).among_seeds == pytest.approx(-1.0)
+    assert agreement([Alone(f"m{i}", 10, up[i], up[i], [up[i]]) for i in range(3)], 0.0).among_seeds is None
 
 
 def test_those_that_are_checked_reach_over_all_sizes() -> None:
