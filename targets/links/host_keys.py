@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -19,36 +20,46 @@ class HostKeys:
 
     def __init__(self, asyncssh: Any, path: str | None) -> None:
         self._asyncssh = asyncssh
-        own = Path(path or "~/.ssh/known_hosts").expanduser()
-        files = [file for file in ((own,) if path else (own, SYSTEM_HOSTS)) if file.is_file()]
-        self.file = own
-        try:
-            self.known = asyncssh.read_known_hosts([str(file) for file in files]) if files else asyncssh.import_known_hosts("")
-        except (ValueError, OSError) as error:
-            raise BadInput(own, expected="a file of known hosts", found=str(error)) from error
+        self.own = bool(path)
+        """The file is not one that ssh looks into by itself."""
+        self.file = Path(path or "~/.ssh/known_hosts").expanduser().absolute()
+        files = [file for file in ((self.file,) if path else (self.file, SYSTEM_HOSTS)) if file.is_file()]
+        self.known = self._read(files) if files else asyncssh.import_known_hosts("")
         self.presented: Any = None
-        self.others = False
+        self.name = ""
+        """The host as a file of known hosts names it: with its port, unless that is 22."""
+        self.other_in: Path | None = None
+        """The file that knows another key of this host."""
         keys = self
 
         class Client(asyncssh.SSHClient):
             def validate_host_public_key(self, host: str, addr: str, port: int, key: Any) -> bool:
-                keys.presented = key
-                keys.others = any(keys.known.match(host, addr, port)[:1])
+                keys.presented, keys.name = key, host if port == 22 else f"[{host}]:{port}"
+                knows = [file for file in files if any(keys._read([file]).match(host, addr, port)[:1])]
+                keys.other_in = knows[0] if knows else None
                 return False  # AsyncSSH asks only about keys that are not among the known ones
 
         self.client = Client
 
-    def told(self, host: str, port: int | None, error: str) -> str:
-        """What to say, and how to mend it."""
-        name = host if port in (None, 22) else f"[{host}]:{port}"
+    def _read(self, files: list[Path]) -> Any:
+        try:
+            return self._asyncssh.read_known_hosts([str(file) for file in files])
+        except (ValueError, OSError) as error:
+            raise BadInput(files[0], expected="a file of known hosts", found=str(error)) from error
+
+    def told(self, words: list[str], error: str) -> str:
+        """What to say, and how to mend it. ``words``: the ssh that connects by hand, up to the host."""
         print_ = self.presented.get_fingerprint() if self.presented is not None else error
-        if self.others:
+        by_hand = shlex.join([*words, "true"])
+        if self.other_in is not None:
+            forget = shlex.join(["ssh-keygen", "-f", str(self.other_in), "-R", self.name])
             return (
-                f"{name}: its host key {print_} is not the one in {self.file}. Somebody may be listening in, or the device was "
-                f"set up anew. Only if you know that it was: ssh-keygen -f {self.file} -R '{name}', then connect once with ssh"
+                f"{self.name}: its host key {print_} is not the one in {self.other_in}. Somebody may be listening in, or the "
+                f"device was set up anew. Only if you know that it was, forget the old key and compare the new one: "
+                f"{forget} && {by_hand}"
             )
         return (
-            f"{name}: its host key {print_} is unknown, and nothing was sent. Compare it with the device's own "
+            f"{self.name or words[-1]}: its host key {print_} is unknown, and nothing was sent. Compare it with the device's own "
             f"(there: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub), then connect once by hand, which adds it to "
-            f"{self.file}: ssh {f'-p {port} ' if port not in (None, 22) else ''}{host}"
+            f"{self.file}: {by_hand}"
         )

@@ -108,7 +108,7 @@ class SshShell:
         try:
             return self._wait(asyncssh.connect(host, **options), CONNECT_S + LOGIN_S)
         except asyncssh.HostKeyNotVerifiable as error:
-            raise BadHostKey(keys.told(host, port, str(error))) from error
+            raise BadHostKey(keys.told(self._by_hand(keys, host, user, port, tunnel), str(error))) from error
         except asyncssh.PermissionDenied as error:
             raise Unreachable(
                 f"ssh {where}: not let in: {error.reason}. A key opens it, never a password: ssh-copy-id {where}, "
@@ -126,6 +126,22 @@ class SshShell:
                 f"Try by hand: ssh {f'-p {port} ' if port else ''}{where} true"
             ) from error
 
+    def _by_hand(self, keys: HostKeys, host: str, user: str | None, port: int | None, tunnel: Any) -> list[str]:
+        """The words of an ssh that goes the same way, and asks about the host's key."""
+
+        def words(host: str, user: str | None, port: int | None) -> list[str]:
+            said = ["ssh", *(("-p", str(port)) if port else ())]
+            said += ["-i", str(Path(self.link.key).expanduser())] if self.link.key else []
+            said += ["-o", f"UserKnownHostsFile={_quoted(str(keys.file))}"] if keys.own else []
+            return [*said, f"{user}@{host}" if user else host]
+
+        found = words(host, user, port)
+        if tunnel and self.link.jump:
+            jump_user, jump_host, jump_port = _jump(self.link.jump)
+            *first, jump = words(jump_host, jump_user, jump_port)
+            found[1:1] = ["-o", "ProxyCommand=" + shlex.join([*first, "-W", "[%h]:%p", jump])]
+        return found
+
     def _wait(self, awaited: Awaitable[T], timeout_s: float) -> T:
         async def result() -> T:
             return await awaited
@@ -137,6 +153,11 @@ class SshShell:
         except BaseException:
             future.cancel()
             raise
+
+
+def _quoted(path: str) -> str:
+    """As a word of ssh's own configuration."""
+    return f'"{path}"' if " " in path else path
 
 
 def _jump(text: str) -> tuple[str | None, str, int | None]:

@@ -17,20 +17,50 @@ from pilotfish.targets.links.open import open_link
 from pilotfish.targets.reach import SshLink
 
 
-def test_an_unknown_host_key_is_refused_with_its_fingerprint_and_the_repair(over, devices):
+def pasted(text: str, folder: Path, start: str) -> str:
+    """Runs the command at the end of an error message, as a user who says yes to ssh's question; what it said."""
+    answer = folder / "yes"
+    answer.write_text("#!/bin/sh\necho yes\n")
+    answer.chmod(0o755)
+    command = text[text.index(start) :]
+    asked = {"SSH_ASKPASS": str(answer), "SSH_ASKPASS_REQUIRE": "force", "DISPLAY": ":0"}
+    done = subprocess.run(["sh", "-c", command], env=os.environ | asked, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert done.returncode == 0, f"{command}: {done.stderr}"
+    return done.stderr
+
+
+def test_an_unknown_host_key_is_refused_with_its_fingerprint_and_the_repair(over, devices, tmp_path):
     fingerprint = subprocess.run(
         ["ssh-keygen", "-lf", devices.folder / "host.pub"], capture_output=True, text=True, check=True
     ).stdout.split()[1]
-    for known in ("unknown_hosts", "no_such_file"):
+    known = tmp_path / "hosts_of_mine"
+    for file in (devices.folder / "unknown_hosts", known):
         with pytest.raises(BadHostKey, match="is unknown, and nothing was sent") as caught:
-            over("ssh", known_hosts=str(devices.folder / known)).device()
+            over("ssh", known_hosts=str(file)).device()
         assert fingerprint in str(caught.value) and f"ssh -p {devices.ports['python']} " in str(caught.value)
         assert caught.value.exit_code == 3
+    pasted(str(caught.value), tmp_path, f"ssh -p {devices.ports['python']}")
+    assert over("ssh", known_hosts=str(known)).device().python
 
 
-def test_a_changed_host_key_is_refused_as_one(over, devices):
-    with pytest.raises(BadHostKey, match=r"is not the one in .*changed_hosts.*ssh-keygen -f .* -R '\[127.0.0.1\]:"):
-        over("ssh", known_hosts=str(devices.folder / "changed_hosts")).device()
+def test_a_changed_host_key_is_refused_as_one_and_can_be_forgotten(over, devices, tmp_path):
+    known = tmp_path / "changed_hosts"
+    known.write_text((devices.folder / "changed_hosts").read_text())
+    with pytest.raises(BadHostKey, match=r"is not the one in .*changed_hosts.*ssh-keygen -f .* -R '\[127.0.0.1\]:") as caught:
+        over("ssh", known_hosts=str(known)).device()
+    pasted(str(caught.value), tmp_path, "ssh-keygen")
+    assert over("ssh", known_hosts=str(known)).device().python
+
+
+def test_the_repair_goes_through_the_jump_host(over, devices, tmp_path):
+    jump, port = f"{devices.user}@127.0.0.1:{devices.ports['bare']}", devices.ports["python"]
+    lines = (devices.folder / "known_hosts").read_text().splitlines(keepends=True)
+    known = tmp_path / "known_hosts"
+    known.write_text("".join(line for line in lines if f":{port} " not in line))
+    with pytest.raises(BadHostKey, match=f":{port}: .* is unknown") as caught:
+        over("ssh", jump=jump, known_hosts=str(known)).device()
+    pasted(str(caught.value), tmp_path, "ssh -o 'ProxyCommand")
+    assert over("ssh", jump=jump, known_hosts=str(known)).device().python
 
 
 def test_a_jump_host_is_gone_through_and_its_key_checked(over, devices):
