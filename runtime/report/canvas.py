@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import html
 import math
+import textwrap
 from typing import Any
 
 from .compare import Entry
@@ -18,6 +19,10 @@ Plot = dict[str, Any]
 
 NEAR = 30.0
 """A limit within this factor of the data is drawn as a line; a farther one is written at the edge."""
+LETTER, NARROW = 6.6, 230.0
+"""Pixels: of a letter of 12 px, a little more than the mean; and across a plot without its axis, on a telephone."""
+LINE_LETTERS = int(NARROW / LETTER)
+"""A longer text over a plot is broken, so that it fits wherever its page is read."""
 LEGEND_BELOW = {"orientation": "h", "x": 0, "xanchor": "left", "y": 0, "yref": "container", "yanchor": "bottom"}
 LEGEND_ABOVE = {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"}
 
@@ -65,6 +70,24 @@ def time_axis(low: float, high: float, text: str) -> dict[str, Any]:
     }
 
 
+def over(fig: Any, text: str, x: float | None, share: float, color: str) -> None:
+    """Write ``text`` above the plot, over its place ``x``, wholly inside: centered where there is room, else at the nearer edge.
+
+    ``share``: where x lies between the axis' left end (0) and its right one (1), about. ``x`` None: at the edge in any case.
+    """
+    lines = textwrap.wrap(text, LINE_LETTERS, break_long_words=False, break_on_hyphens=False) or [text]
+    half = max(map(len, lines)) * LETTER / 2 / NARROW
+    if x is not None and half <= share <= 1 - half:
+        place: dict[str, Any] = {"x": x}
+    else:
+        place = {"xref": "paper", "x": 1, "xanchor": "right"} if share > 0.5 else {"xref": "paper", "x": 0, "xanchor": "left"}
+    fig.add_annotation(
+        text="<br>".join(lines), showarrow=False, font={"color": color, "size": 12}, y=1, yref="paper", yanchor="bottom", **place
+    )
+    if len(lines) > 1:
+        fig.update_layout(margin={"t": 14 + 16 * len(lines)})
+
+
 def with_deadline(fig: Any, deadline_us: float | None, low: float, high: float, slowest: float) -> tuple[float, float]:
     """Mark the deadline over an axis for ``low`` to ``high`` µs, and say how far it is from ``slowest``.
 
@@ -74,18 +97,12 @@ def with_deadline(fig: Any, deadline_us: float | None, low: float, high: float, 
     if not deadline_us:
         return left, right
     at, text = math.log10(deadline_us), f"deadline {duration(deadline_us)}"
-    style: dict[str, Any] = {
-        "showarrow": False,
-        "font": {"color": ALERT, "size": 12},
-        "y": 1,
-        "yref": "paper",
-        "yanchor": "bottom",
-    }
     if left - 1 <= at <= math.log10(high * NEAR):
         fig.add_vline(x=deadline_us, line={"color": ALERT, "width": 2, "dash": "dash"})
-        fig.add_annotation(x=at, text=text, **style)
-        return min(left, at - 0.15), max(right, at + 0.25)
-    where = f"{text}: {times(deadline_us / slowest)}× the slowest →" if at > right else f"← {text}"
-    edge = "right" if at > right else "left"
-    fig.add_annotation(x=1 if at > right else 0, xref="paper", xanchor=edge, text=where, **style)
+        left, right = min(left, at - 0.15), max(right, at + 0.25)
+        over(fig, text, at, (at - left) / (right - left), ALERT)
+    elif at > right:
+        over(fig, f"{text}: {times(deadline_us / slowest)}× later →", None, 1, ALERT)
+    else:
+        over(fig, f"← {text}", None, 0, ALERT)
     return left, right

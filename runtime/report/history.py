@@ -7,6 +7,7 @@ overlap. Figures of different devices or sources are not held against each other
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,7 +22,17 @@ from .numerals import with_unit
 from .results import Figures
 
 LOWER = (
-    *("latency_us", "cycles", "tight_p50_us", "tight_p99_us", "paced_p50_us", "paced_p99_us", "paced_p999_us", "paced_misses"),
+    *(
+        "latency_us",
+        "guarded_latency_us",
+        "cycles",
+        "tight_p50_us",
+        "tight_p99_us",
+        "paced_p50_us",
+        "paced_p99_us",
+        "paced_p999_us",
+        "paced_misses",
+    ),
     *("soak_p99_us", "soak_misses", "guard_us", "guard_cycles", "energy_uj", "max_abs_error"),
     *("flash_bytes", "ram_bytes", "artifact_bytes"),
 )
@@ -29,6 +40,8 @@ HIGHER = ("return", "retained", "fas_return", "agreement")
 MATTERS = 0.05
 RUNS = 200
 """Kept per artifact."""
+SHOWN = 30
+"""Of them in a figure's trend."""
 _LENIENT = ConfigDict(extra="ignore", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
@@ -94,26 +107,24 @@ def _run(entry: Entry) -> dict[str, Any]:
 
 
 def changes(earlier: list[dict[str, Any]], entries: list[Entry]) -> list[dict[str, Any]]:
-    """What moved since the run before, per artifact and figure: artifact, label, key, title, before, now, since, mark, sentence.
+    """What moved since the run before, per artifact and figure: artifact, label, key, title, before, now, since, mark, sentence,
+    trend.
 
-    mark: "bad" (worse), "good" (better) or "none" (the same, as far as the intervals tell).
+    mark: "bad" (worse), "good" (better) or "none" (the same, as far as the intervals tell). trend: the same figure in at most
+    SHOWN runs, this one the last: date, value, text, and its mark against the run before it.
     """
     found = []
     for entry in entries:
         now = _run(entry)
-        before = next((run for run in reversed(earlier) if run["label"] == now["label"] and run["date"] < now["date"]), None)
-        for key, one in now["figures"].items() if before else ():
-            old = before["figures"].get(key) if before else None
-            if (
-                old is None
-                or None in (old["value"], one["value"])
-                or (old["device"], old["source"]) != (one["device"], one["source"])
-            ):
+        runs = [run for run in earlier if run["label"] == now["label"] and run["date"] < now["date"]]
+        for key, one in now["figures"].items() if runs else ():
+            old = runs[-1]["figures"].get(key)
+            if old is None or not _comparable(old, one):
                 continue
-            mark = _mark(key, old, one)
-            then, new = with_unit(old["value"], old["unit"]), with_unit(one["value"], one["unit"])
-            word = {"bad": "worse", "good": "better", "none": "the same"}[mark]
-            date = before["date"][:10] if before else ""
+            trend = _trend(key, [*runs, now])
+            mark, then, new = trend[-1]["mark"], with_unit(old["value"], old["unit"]), with_unit(one["value"], one["unit"])
+            said = {"bad": "worse than", "good": "better than", "none": "the same as"}[mark]
+            date = moment(runs[-1]["date"])
             found.append(
                 {
                     "artifact": entry["id"],
@@ -124,10 +135,31 @@ def changes(earlier: list[dict[str, Any]], entries: list[Entry]) -> list[dict[st
                     "now": new,
                     "since": date,
                     "mark": mark,
-                    "sentence": f"{title(key)}: {new}, {word} than {then} of {date}".replace("the same than", "the same as"),
+                    "sentence": f"{title(key)}: {new}, {said} {then} of {date}",
+                    "trend": trend,
                 }
             )
     return found
+
+
+def moment(date: str) -> str:
+    """An ISO time to the minute: several runs a day are usual."""
+    return date[:16].replace("T", " ")
+
+
+def _comparable(old: dict[str, Any], new: dict[str, Any]) -> bool:
+    return None not in (old["value"], new["value"]) and (old["device"], old["source"]) == (new["device"], new["source"])
+
+
+def _trend(key: str, runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A figure in the newest of ``runs``, as far as it can be held against the last one's."""
+    last = runs[-1]["figures"][key]
+    told = [(run["date"], one) for run in runs if (one := run["figures"].get(key)) and _comparable(one, last)]
+    marks = ["none", *(_mark(key, old, new) for (_, old), (_, new) in pairwise(told))]
+    return [
+        {"date": moment(date), "value": one["value"], "text": with_unit(one["value"], one["unit"]), "mark": mark}
+        for (date, one), mark in zip(told, marks, strict=True)
+    ][-SHOWN:]
 
 
 def _mark(key: str, old: dict[str, Any], new: dict[str, Any]) -> str:

@@ -17,6 +17,7 @@ from .compare import stored_bytes
 from .glossary import METHODS, SOURCES
 from .palette import DARK, policy_colors
 from .plots import plots
+from .trend import trend
 
 TEMPLATES = Path(__file__).parent / "templates"
 MARKS = {"good": "✓", "bad": "✗", "open": "?", "none": numerals.NOTHING}
@@ -58,6 +59,7 @@ def environment(templates: Path) -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    markup = require("markupsafe", "report").Markup
     made.filters |= {
         "plain": numerals.plain,
         "size": numerals.size,
@@ -67,6 +69,7 @@ def environment(templates: Path) -> Any:
         "listed": numerals.listed,
         "stored": stored_bytes,
         "flat": flat,
+        "trend": lambda points: markup(trend(points)),
         "pairs": lambda value: ", ".join(f"{key} {item}" for key, item in value.items()),
         "ranges": lambda value: ", ".join(f"{key} [{start}, {stop})" for key, (start, stop) in value.items()),
         "pretty_json": lambda value: json.dumps(value, indent=2, ensure_ascii=False),

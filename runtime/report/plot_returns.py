@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .canvas import Plot, name_in_two_lines, packed, safe, spread
+from .canvas import Plot, name_in_two_lines, over, packed, safe, spread
 from .compare import Entry, figure
 from .numerals import GAP, plain
 from .palette import INK
@@ -52,11 +52,14 @@ def _references(fig: Any, group: list[Entry]) -> None:
     found = {(entry["evaluate"]["reference"], one["value"]) for entry in group if (one := figure(entry, "reference_return"))}
     for _, value in sorted(found):
         fig.add_vline(x=value, line={"color": INK, "width": 1.5, "dash": "dot"})
+    ends = [
+        end for entry in group for one in (figure(entry, "return"),) if one for end in (one["value"], one["low"], one["high"])
+    ]
+    drawn = [each for entry in group for each in entry["evaluate"]["returns"]] + [end for end in ends if end is not None]
     for reference, value in found if len(found) == 1 else ():
-        text = f"reference {safe(reference, 24)}: {plain(value)}"
-        fig.add_annotation(
-            x=value, y=1, yref="paper", yanchor="bottom", showarrow=False, font={"size": 12, "color": INK}, text=text
-        )
+        low, high = min([value, *drawn]), max([value, *drawn])
+        share = (value - low) / (high - low) if high > low else 0.5
+        over(fig, f"reference {safe(reference, 24)}: {plain(value)}", value, share, INK)
 
 
 def _dots(fig: Any, values: list[float], seeds: list[int], place: int, color: str, what: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from .canvas import LEGEND_BELOW, Plot, name, packed, safe, spread, time_axis, with_deadline
+from .canvas import LEGEND_BELOW, LETTER, LINE_LETTERS, Plot, name, packed, safe, spread, time_axis, with_deadline
 from .compare import Entry, deployed_size, figure, typical_latency
 from .glossary import title
 from .numerals import duration, size, with_unit
@@ -55,15 +55,15 @@ def tradeoff(go: Any, group: list[Entry], colors: dict[str, str]) -> Plot | None
         )  # fmt: skip
     places = [
         ((math.log10(x["value"]) - across[0]) / (across[1] - across[0]) * PANEL[0],
-         (y["value"] - upward[0]) / (upward[1] - upward[0]) * PANEL[1], radius[entry["id"]], len(name(entry)) * 6.6)
+         (y["value"] - upward[0]) / (upward[1] - upward[0]) * PANEL[1], radius[entry["id"]], _width(_label(entry)))
         for entry, x, y in points if x and y
     ]  # fmt: skip
     for (entry, x, y), (side, shift) in zip(points, _label_places(places), strict=True) if not crowded else ():
         assert x and y
         reach = 0.75 * radius[entry["id"]] + 3
         fig.add_annotation(
-            x=math.log10(x["value"]), y=y["value"], text=name(entry), showarrow=False, font={"size": 12, "color": INK},
-            xanchor={1: "left", 0: "center", -1: "right"}[side], xshift=side * reach, yshift=shift * (reach + 6),
+            x=math.log10(x["value"]), y=y["value"], text=_label(entry), showarrow=False, font={"size": 12, "color": INK},
+            align="left", xanchor={1: "left", 0: "center", -1: "right"}[side], xshift=side * reach, yshift=shift * (reach + 6),
         )  # fmt: skip
     for source in sorted({x["source"] for _, x, _ in points if x}):
         fig.add_scatter(
@@ -78,6 +78,16 @@ def tradeoff(go: Any, group: list[Entry], colors: dict[str, str]) -> Plot | None
     target = group[0]["target"]
     how = {"virtual": "on a virtual board", "local": "on this machine"}.get(target["link"]["kind"], "on the device")
     return packed(fig, f"{target['name']}, {how}", height=420 + 11 * len(points) * crowded, wide=crowded)
+
+
+def _label(entry: Entry) -> str:
+    """The name at a point; a long one in two lines, so that it fits beside a point anywhere."""
+    whole = name(entry)
+    return whole.replace(" · ", "<br>", 1) if len(whole) > LINE_LETTERS - 8 else whole
+
+
+def _width(label: str) -> float:
+    return max(map(len, label.split("<br>"))) * LETTER
 
 
 def _in_kib(one: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -96,6 +96,8 @@ class Bench:
     """What the device was and in what state, by section."""
     warnings: tuple[str, ...] = ()
     """Why the figures should not be trusted."""
+    notes: tuple[str, ...] = ()
+    """What was asked for and could not be measured, and why."""
     device: dict[str, Any] = Field(default_factory=dict)
     """Fingerprint of the device."""
     date: str = ""

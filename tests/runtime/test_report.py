@@ -255,19 +255,20 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> list[Artifact]:
     return made
 
 
-def browse(page: Path, folder: Path) -> str:
-    """The page's DOM after its scripts ran, from a headless Chromium."""
+def browse(page: Path, folder: Path, width: int = 1280) -> str:
+    """The page's DOM after its scripts ran, from a headless Chromium with a window so many pixels wide."""
     if CHROMIUM is None:
         pytest.skip("chromium is not installed")
     flags = "--headless --no-sandbox --disable-gpu --disable-background-networking --no-first-run --virtual-time-budget=8000"
+    flags += f" --window-size={width},2000"
     command = [CHROMIUM, *flags.split(), f"--user-data-dir={folder / 'chromium'}", "--dump-dom", page.as_uri()]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
 
 
 def assert_alive(dom: str) -> None:
-    """No script error, every plot has marks in it, and there is at least one plot."""
+    """No script error, every plot has marks in it and shows its texts to their ends, and there is at least one plot."""
     state = dict(re.findall(r'data-([a-z-]+)="([^"]*)"', dom[: dom.index("<head>")]))
-    assert state["script-errors"] == "" and state["done"] == "yes", state
+    assert state["script-errors"] == "" and state["done"] == "yes" and state["cut"] == "", state
     drawn, wanted = state["plots-ok"].split("/")
     assert drawn == wanted and int(wanted) > 0
     assert dom.count('class="main-svg"') >= int(wanted)
@@ -285,7 +286,7 @@ def test_a_full_report_renders_in_a_browser(demo: list[Artifact], tmp_path: Path
     page = tmp_path / "report.html"
     report = write_report(demo, page, job={"name": "demo", "seed": 0})
     assert json.loads((tmp_path / "report.json").read_text()) == json.loads(json.dumps(report))
-    assert_alive(browse(page, tmp_path))
+    assert_alive(browse(page, tmp_path, width=500))  # as narrow as a telephone: where there is least room for texts
 
 
 def test_the_page_needs_nothing_else(demo: list[Artifact], tmp_path: Path) -> None:

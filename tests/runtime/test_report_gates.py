@@ -78,8 +78,11 @@ def test_a_regression_is_marked_and_fails_its_gate(artifact, tmp_path: Path) -> 
         state = {"2026-01-03": "failed"}.get(date, "passed")
         assert report["gates"][0]["state"] == state
     worse = next(change for change in report["changes"] if change["key"] == "paced_p99_us")
-    assert worse["mark"] == "bad" and worse["since"] == "2026-01-02" and "worse than" in report["gates"][0]["message"]
+    assert worse["mark"] == "bad" and worse["since"] == "2026-01-02 10:00" and "worse than" in report["gates"][0]["message"]
     assert all(change["mark"] == "none" for change in report["changes"] if change["key"] != "paced_p99_us")
+    assert [(point["value"], point["mark"]) for point in worse["trend"]] == [(100, "none"), (104, "none"), (140, "bad")]
+    page = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert page.count('<circle class="bad"') == 1 and 'href="#gates"' in page  # the picture of the runs marks the third one
     runs = json.loads(history_path(tmp_path / "r.html").read_text())["runs"]
     assert [run["figures"]["paced_p99_us"]["value"] for run in runs] == [100, 104, 140]
     again = write_report([artifact], tmp_path / "r.html", fail_on=["regression"])  # the same results: no new run

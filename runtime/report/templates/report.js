@@ -62,6 +62,14 @@
       [...place.querySelectorAll(".scatterlayer .trace path, .barlayer .trace path")].some((path) => (path.getAttribute("d") || "").length > 4));
     root.dataset.plotsOk = `${full.length}/${places.length}`;
     if (full.length !== places.length) note("a plot is empty");
+    const cut = places.flatMap((place) => {
+      const edge = place.getBoundingClientRect();
+      return [...place.querySelectorAll("text")].filter((text) => {
+        const box = text.getBoundingClientRect();
+        return box.width > 0 && (box.left < edge.left - 1 || box.right > edge.right + 1 || box.top < edge.top - 1 || box.bottom > edge.bottom + 1);
+      }).map((text) => text.textContent);
+    });
+    root.dataset.cut = cut.join(" | "); // what a reader could not read to its end
   }
 
   async function unpack() {
