@@ -25,7 +25,7 @@ def is_remote(artifact: Artifact) -> bool:
 def is_behind_terminal(artifact: Artifact) -> bool:
     """True where a serial link leads to a pseudo-terminal: an emulator, or a bridge to something that cannot be told from one."""
     link = artifact.manifest.target.link
-    return isinstance(link, SerialLink) and link.port.startswith("/dev/pts/")
+    return isinstance(link, SerialLink) and link.behind_terminal
 
 
 def source_of(artifact: Artifact) -> Source:

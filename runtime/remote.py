@@ -16,9 +16,9 @@ import numpy as np
 
 from ..errors import BadInput, MissingTool, Unreachable, Untrusted
 from ..policy.contract import Contract
-from ..targets.links.link import Installed, Link
+from ..targets.links.link import Device, Installed, Link
 from ..targets.links.open import open_link
-from ..targets.links.serial import ATTEMPTS, BoardOnSerial
+from ..targets.links.serial import ATTEMPTS, FIRMWARE, BoardOnSerial
 from ..targets.links.shell_link import RUNNER
 from ..targets.reach import link_name
 from ..targets.wire.client import Client
@@ -57,13 +57,20 @@ def reach(artifact: Artifact) -> Reached:
             files = artifact.manifest.files | {"artifact.json": artifact.digest}
             _reached[key] = Reached(link, link.install(artifact.path, files))
             device = link.device()
-            artifact.say(
-                f"{link.name} is {device.name}; " + (f"Python {device.python}" if device.python else "the native runner")
-            )
+            artifact.say(f"{link.name} is {device.name}; {_runs_by(device, files)}")
         except BaseException:
             link.close()
             raise
     return _reached[key]
+
+
+def _runs_by(device: Device, files: Mapping[str, str]) -> str:
+    """What computes there, in words."""
+    if device.machine == FIRMWARE:
+        return "its firmware is the policy"
+    if device.python:
+        return f"Python {device.python}"
+    return "the native runner" if RUNNER in files else "no Python, and no native runner"
 
 
 def _fits(artifact: Artifact, link: Link) -> None:
@@ -146,10 +153,19 @@ class Flown(WireSession):
     def act(self, obs: np.ndarray) -> np.ndarray:
         begin = time.perf_counter_ns()
         action = super().act(obs)
-        if len(self.inside_us) < KEPT_DECISIONS:
-            self.round_trip_us.append((time.perf_counter_ns() - begin) / 1e3)
-            self.inside_us.append(self.last_us)
+        self._took(begin)
         return action
+
+    def guarded_act(self, obs: np.ndarray, age_us: int = 0) -> tuple[np.ndarray, int]:
+        begin = time.perf_counter_ns()
+        decided = super().guarded_act(obs, age_us)
+        self._took(begin)
+        return decided
+
+    def _took(self, begin_ns: int) -> None:
+        if len(self.inside_us) < KEPT_DECISIONS:
+            self.round_trip_us.append((time.perf_counter_ns() - begin_ns) / 1e3)
+            self.inside_us.append(self.last_us)
 
     def told(self) -> dict[str, Any]:
         """What a result says of the way: medians and worst cases in microseconds, and connections that were made anew."""

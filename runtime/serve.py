@@ -22,7 +22,7 @@ from ..policy.guard_table import read_guard
 from ..targets import host
 from ..targets.reach import LocalLink
 from ..targets.wire.frames import MAX_PAYLOAD_BYTES, Decoder, Frame, encode
-from ..targets.wire.messages import REPLY, SKIPPED, WRAP, Identity, Kind, Refusal, Stats, floats, pack_decision
+from ..targets.wire.messages import REPLY, SKIPPED, WRAP, Identity, Kind, Refusal, Stats, floats, guard_mark, pack_decision
 from .artifact import Artifact
 from .c_session import CSession
 from .guarded_session import GuardedSession
@@ -50,6 +50,7 @@ class Server:
         self.identity = Identity(
             discrete=contract.action.kind == "discrete",
             guarded=guard is not None,
+            guard_mark=0 if guard is None else guard_mark(guard),
             obs=obs,
             state=state,
             action=action,
@@ -81,6 +82,7 @@ class Server:
         }
         if self._guarded is not None:
             self._requests |= {Kind.GUARDED: (4 + 4 * obs, self._guarded_step), Kind.GUARD: (0, self._guard_counters)}
+            self._requests[Kind.TIGHT_GUARDED] = (4, self._tight_guarded)
         session.reset()
 
     @property
@@ -164,23 +166,32 @@ class Server:
             raise _Refuse(Refusal.OUT_OF_RANGE, "no observation is held: send ROW first")
         if not 0 < count <= most:
             raise _Refuse(Refusal.OUT_OF_RANGE, "from one decision up to what the identity's samples hold")
-        self.session.reset()
+        self._reset(b"")
 
     def _tight(self, payload: bytes) -> bytes:
         (calls,) = struct.unpack("<I", payload)
         self._measurable(calls, SAMPLES)
-        rows, act, now = self._rows, self.session.act, time.perf_counter_ns
-        ticks = self.session.time_native(np.stack(rows), calls) if isinstance(self.session, CSession) else None
-        if ticks is None:
-            ticks = np.zeros(calls, np.int64)
-            for call in range(calls):
-                obs = rows[call % len(rows)]
-                begin = now()
-                act(obs)
-                ticks[call] = now() - begin
+        ticks = self.session.time_native(np.stack(self._rows), calls) if isinstance(self.session, CSession) else None
+        return self._timed(self.session.act, calls) if ticks is None else self._keep(ticks)
+
+    def _tight_guarded(self, payload: bytes) -> bytes:
+        assert self._guarded is not None
+        (calls,) = struct.unpack("<I", payload)
+        self._measurable(calls, SAMPLES)
+        return self._timed(GuardedSession(self.session, self._guarded.guard.table).act, calls)  # with counters of its own
+
+    def _timed(self, act: Callable[[np.ndarray], np.ndarray], calls: int) -> bytes:
+        rows, now, ticks = self._rows, time.perf_counter_ns, np.zeros(calls, np.int64)
+        for call in range(calls):
+            obs = rows[call % len(rows)]
+            begin = now()
+            act(obs)
+            ticks[call] = now() - begin
+        return self._keep(ticks)
+
+    def _keep(self, ticks: np.ndarray) -> bytes:
         self._samples = np.minimum(ticks, MAX_TICKS).astype(np.uint32)
-        self.session.reset()
-        return b""
+        return self._reset(b"")
 
     def _paced(self, payload: bytes) -> bytes:
         periods, fraction, whole = struct.unpack("<III", payload)
@@ -193,8 +204,7 @@ class Server:
         start = np.where(skipped, SKIPPED, np.minimum(run.start_ns, MAX_TICKS))
         duration = np.where(skipped, 0, np.minimum(run.call_ns, MAX_TICKS))
         self._samples = np.stack([start, duration], axis=1).astype(np.uint32).reshape(-1)
-        self.session.reset()
-        return b""
+        return self._reset(b"")
 
     def _read_samples(self, payload: bytes) -> bytes:
         first, count = struct.unpack("<II", payload)

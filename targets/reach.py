@@ -64,6 +64,11 @@ class SerialLink:
     baud: int = Field(default=115200, gt=0)
     """Bits a second on the line, start and stop bits included."""
 
+    @property
+    def behind_terminal(self) -> bool:
+        """True for a pseudo-terminal: an emulator, or a bridge to something that cannot be told from one."""
+        return self.port.startswith("/dev/pts/")
+
 
 @dataclass(frozen=True, config=STRICT)
 class AgentLink:

@@ -20,8 +20,8 @@ def build_linux(
     """(tools, sizes, machine) of what was compiled from policy.c, host_timing.c and ``more`` in ``folder``.
 
     The library is for a Python there, the runner for a device without one. Without compile.triple both are for this kind of
-    machine; with one, Zig builds them for that, and the artifact loads there only. A guard (``more``) has no runner: that
-    would call the policy without it. Raises Unsupported for other triples.
+    machine; with one, Zig builds them for that, and the artifact loads there only. A guard (in ``more``)
+    is part of both. Raises Unsupported for other triples.
     """
     if not crossed(target):
         tools = build_library(folder, target, more=more)
@@ -47,8 +47,6 @@ def build_linux(
         }
         machine, flags = f"{'armv7l' if isa == 'arm' else isa}-linux", [*BASE_FLAGS, "-target", TRIPLES[isa], *own]
     sizes = {"library": (folder / "policy.so").stat().st_size}
-    if more:
-        tools["runner"] = "none: it would call the policy without its guard"
-    elif machine.partition("-")[0] in (*TRIPLES, "armv7l") and machine.endswith("-linux"):
+    if machine.partition("-")[0] in (*TRIPLES, "armv7l") and machine.endswith("-linux"):
         sizes["runner"] = build_runner(folder, policy, compiler, flags)
     return tools, sizes, machine

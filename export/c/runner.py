@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...policy.bundle import Policy
+from ...policy.guard_table import read_guard
 from ...targets.links.shell_link import RUNNER
 from ...targets.profile import Target
 from .functions import template
@@ -21,23 +22,26 @@ TRIPLES = {"x86_64": "x86_64-linux-musl", "aarch64": "aarch64-linux-musl", "arm"
 def build_runner(folder: Path, policy: Policy, compiler: Compiler, flags: list[str]) -> int:
     """Compile the runner beside policy.c in ``folder``, with ``flags`` for the policy; its size in bytes.
 
-    ``compiler`` and ``flags`` (a triple, the processor, optimization) are those of policy.so, whatever else they say of
-    position-independent code. Raises CompileError for a machine that the runner does not know.
+    Where a guard lies there too (guard.json, guard.c), it is part of it, compiled as the policy is. ``compiler`` and ``flags``
+    (a triple, the processor, optimization) are those of policy.so, whatever else they say of position-independent code.
+    Raises CompileError for a machine that the runner does not know.
     """
-    for name, text in (
-        wire_files(policy) | {name: template(name) for name in ("runner.c", "runner.h", "runner_start.c")}
-    ).items():
+    guard = read_guard(folder)
+    own = {name: template(name) for name in ("runner.c", "runner.h", "runner_start.c")}
+    for name, text in (wire_files(policy, guard) | own).items():
         (folder / name).write_text(text, encoding="utf-8")
     machine = [flag for at, flag in enumerate(flags) if flag == "-target" or flags[at - 1 : at] == ["-target"]]
     machine += [flag for flag in flags if flag.startswith(("-march=", "-mcpu=", "-mfpu=", "-mfloat-abi="))]
-    compiler.run([*flags, "-fno-stack-protector", "-fno-pie", "-c", "policy.c", "-o", "runner_policy.o"], folder)
     objects = []
+    for name in ("policy.c",) if guard is None else ("policy.c", "guard.c"):
+        objects.append(f"runner_{Path(name).stem}.o")
+        compiler.run([*flags, "-fno-stack-protector", "-fno-pie", "-c", name, "-o", objects[-1]], folder)
     for name in SOURCES:
         objects.append(f"runner_{Path(name).stem}.o")
         compiler.run([*OWN_FLAGS, *machine, "-c", name, "-o", objects[-1]], folder)
     pie = [] if compiler.zig else ["-no-pie"]
-    compiler.run([*machine, "-static", "-nostdlib", *pie, "-s", "-o", RUNNER, "runner_policy.o", *objects], folder)
-    for name in ("runner_policy.o", *objects):
+    compiler.run([*machine, "-static", "-nostdlib", *pie, "-s", "-o", RUNNER, *objects], folder)
+    for name in objects:
         (folder / name).unlink()
     (folder / RUNNER).chmod(0o755)
     return (folder / RUNNER).stat().st_size

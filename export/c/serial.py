@@ -9,6 +9,8 @@ from string import Template
 
 from ...errors import Unsupported
 from ...policy.bundle import Policy
+from ...policy.guard import GuardTable
+from ...policy.guard_table import read_guard
 from ...targets.profile import Target
 from ...targets.uart import Uart
 from ..fit import DoesNotFit
@@ -70,14 +72,14 @@ def build_serial(policy: Policy, target: Target, folder: Path, compiler: Compile
     board = _checked(target, uart)
     place = folder / FOLDER
     place.mkdir()
-    guarded = (folder / "guard.c").is_file()
-    for name, text in _files(policy, target, uart, board, guarded).items():
+    guard = read_guard(folder)
+    for name, text in _files(policy, target, uart, board, guard).items():
         (place / name).write_text(text, encoding="utf-8")
-    for name in ("policy.h", "guard.h") if guarded else ("policy.h",):
+    for name in ("policy.h",) if guard is None else ("policy.h", "guard.h"):
         shutil.copy(folder / name, place / name)
     # Compiled as the other firmware is, from the same folder: Zig takes the policy, the long part, from its cache.
     sources = ["policy.c", *(f"{FOLDER}/{name}" for name in ("wire.c", "board.c", "main.c", "startup.c"))]
-    if guarded:
+    if guard is not None:
         sources.append("guard.c")
     script, output = f"{FOLDER}/serial.ld", f"{FOLDER}/{ELF}"
     link(compiler or zig_compiler(), target, firmware_flags(target), sources, folder, script=script, output=output)
@@ -114,13 +116,13 @@ def _checked(target: Target, uart: Uart) -> Board:
     return board
 
 
-def _files(policy: Policy, target: Target, uart: Uart, board: Board, guarded: bool) -> dict[str, str]:
+def _files(policy: Policy, target: Target, uart: Uart, board: Board, guard: GuardTable | None) -> dict[str, str]:
     places = memory_map(target) | {"offset_bytes": str(uart.flash_offset_bytes), "boot": _BOOT if board.second_stage else ""}
     start = int(places["flash_origin"], 16) + (0 if board.second_stage else uart.flash_offset_bytes)
     told = {"baud": str(uart.baud), "board": uart.board, "start": f"{start:#010x}", "name": target.name}
     settings = f"/* What board.c takes from the target's [uart]. */\n#define BOARD_BAUD {uart.baud}\n"
     settings += f"#define BOARD_CRYSTAL_HZ {uart.crystal_hz or board.crystal_hz}\n"
-    return wire_files(policy, guarded=guarded) | {
+    return wire_files(policy, guard) | {
         "settings.h": settings,
         "board.c": template(f"board_{uart.board}.c"),
         "main.c": template("serial_main.c"),

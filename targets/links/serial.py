@@ -14,10 +14,16 @@ from ..wire.client import Client
 from ..wire.messages import Identity
 from .link import Channel, Device, Dropped, Installed, Progress, checked_files
 
+FIRMWARE = "firmware"
+"""As a device's machine: nothing but what was programmed runs there."""
 BITS_A_BYTE = 10
 """Start bit, eight of data, stop bit."""
 TURN_S = 0.4
-"""What a USB adapter, two operating systems' buffers and a decision of a small policy take at most, generously."""
+"""What a USB adapter, two operating systems' buffers and a decision of a small policy take at most, generously. The client's
+patience grows from there: a board that is dead has been given up after ten seconds."""
+EMULATED_TURN_S = 1.0
+"""Behind a pseudo-terminal, until the emulator says that it is at work: it is a program that waits for its processor. One that
+has ended hangs up, and is not waited for at all."""
 ATTEMPTS = 8
 REPLUG_S = 10.0
 """A board that was unplugged is waited for this long."""
@@ -77,20 +83,26 @@ class BoardOnSerial:
 
     @cached_property
     def _identity(self) -> Identity:
-        return Client(self._port(), timeout_s=TURN_S, attempts=ATTEMPTS).identity
+        return Client(self._port(), timeout_s=self._turn_s, attempts=ATTEMPTS).identity
+
+    @property
+    def _turn_s(self) -> float:
+        return EMULATED_TURN_S if self.settings.behind_terminal else TURN_S
 
     def _port(self) -> SerialPort:
         if self._open is None:
-            self._open = SerialPort(self.settings, REPLUG_S if self._seen else 0.0)
+            # An emulator that has ended does not come back under its terminal's name.
+            again = self._seen and not self.settings.behind_terminal
+            self._open = SerialPort(self.settings, REPLUG_S if again else 0.0)
             self._seen = True
         return self._open
 
     def device(self) -> Device:
         identity = self._identity
         # Whatever answers behind a pseudo-terminal, it is not a UART of this computer.
-        pretend = " (behind a pseudo-terminal: an emulator or a bridge)" if self.settings.port.startswith("/dev/pts/") else ""
+        pretend = " (behind a pseudo-terminal: an emulator or a bridge)" if self.settings.behind_terminal else ""
         facts = {
-            "machine": "firmware",
+            "machine": FIRMWARE,
             "device": identity.board + pretend,
             "cpu": identity.board,
             "core_hz": identity.core_hz or None,
@@ -99,7 +111,7 @@ class BoardOnSerial:
             "baud": self.settings.baud,
             "link": self.name,
         }
-        return Device(identity.board + pretend, "firmware", None, "a board that runs nothing but its firmware", None, facts)
+        return Device(identity.board + pretend, FIRMWARE, None, "a board that runs nothing but its firmware", None, facts)
 
     def install(self, folder: Path, files: Mapping[str, str]) -> Installed:
         """Nothing is carried: the firmware has been programmed by other means. That it is this policy's is checked when it is
@@ -124,7 +136,7 @@ class BoardOnSerial:
     def timeout_s(self) -> float:
         """What one request and its reply may take, the longest that the device takes each way."""
         longest = 2 * (self._identity.max_payload_bytes + 32)
-        return TURN_S + longest * BITS_A_BYTE / self.settings.baud
+        return self._turn_s + longest * BITS_A_BYTE / self.settings.baud
 
     def close(self) -> None:
         if self._open is not None:

@@ -13,18 +13,27 @@ one byte in a thousand, both ways.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import random
 import select
 import sys
+import threading
+import time
 import tty
+from collections.abc import Callable
 from pathlib import Path
 
 from ...errors import BadInput, PilotfishError
 from ..profile import load_target
+from ..wire.frames import encode
+from ..wire.messages import REPLY, Kind
 from .uart import UartBoard
 
 IDLE_S = 0.5
+BUSY_EVERY_S = 0.25
+"""While the firmware runs, the other end is told so this often: what takes a board a moment may take its emulator seconds."""
+BUSY = encode(Kind.BUSY | REPLY, 0)
 
 
 class Noise:
@@ -50,13 +59,46 @@ class Noise:
         return bytes(out)
 
 
+class Pulse:
+    """Calls ``beat`` now and then from a thread of its own while it is entered, and not once it has been left."""
+
+    def __init__(self, beat: Callable[[], object], every_s: float = BUSY_EVERY_S) -> None:
+        self._beat, self._every_s = beat, every_s
+        self._lock, self._working = threading.Lock(), threading.Event()
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def __enter__(self) -> None:
+        self._working.set()
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._working.clear()
+
+    def _run(self) -> None:
+        while True:
+            self._working.wait()
+            time.sleep(self._every_s)
+            with self._lock:
+                if self._working.is_set():
+                    self._beat()
+
+
 def serve(board: UartBoard, master: int, noise: Noise) -> None:
     """Bytes from the terminal to the board and back, until the terminal is gone. Nobody may be listening: then they are lost."""
+
+    def busy() -> None:
+        with contextlib.suppress(OSError):
+            if select.select([], [master], [], 0)[1]:
+                os.write(master, noise(BUSY))
+
+    pulse = Pulse(busy)
     while True:
         if not select.select([master], [], [], IDLE_S)[0]:
             continue
         try:
-            reply = noise(board.exchange(noise(os.read(master, 4096))))
+            arrived = noise(os.read(master, 4096))
+            with pulse:
+                reply = noise(board.exchange(arrived))
             while reply and select.select([], [master], [], IDLE_S)[1]:
                 reply = reply[os.write(master, reply) :]
         except OSError:

@@ -33,6 +33,13 @@ from .messages import (
     unpack_guarded,
 )
 
+MOST_PATIENCE = 5
+"""The last attempts wait this many times as long as the first."""
+WORK_ATTEMPTS = 3
+"""For requests that are work of their own, and are waited for long: a device that died meanwhile must not take minutes."""
+LONGEST_BUSY_S = 600.0
+"""A device that says that it is at work for longer has lost its way."""
+
 
 class Channel(Protocol):
     """Bytes to and from a device: a serial line, a process, a socket."""
@@ -65,12 +72,18 @@ class Client:
     """The host's side of the protocol over a channel; use it from one thread."""
 
     def __init__(self, channel: Channel, *, timeout_s: float = 1.0, attempts: int = 8) -> None:
-        """A reply is waited for ``timeout_s`` (a line of 115,200 baud carries 11 bytes in a millisecond), ``attempts`` times."""
+        """A reply is waited for ``timeout_s`` (a line of 115,200 baud carries 11 bytes in a millisecond), then asked for again.
+
+        There are ``attempts`` of that: two soon, for a byte that was lost, the later ones with more and more patience, up to
+        MOST_PATIENCE times as much, for a computer that is busy. A device that says that it is at work is waited for.
+        """
         if not (timeout_s > 0 and attempts >= 1):
             raise BadInput("client", expected="a timeout above 0 and at least one attempt", found=f"{timeout_s} s, {attempts}")
         self.channel, self.timeout_s, self.attempts = channel, timeout_s, attempts
         self.retries = 0
         """Times that a request was sent again because no sound reply came in time."""
+        self.busy = 0
+        """Times that somebody said that the device is at work: it is an emulator, or behind one."""
         self._decoder = Decoder(MAX_PAYLOAD_BYTES)
         self._sequence = secrets.randbelow(WRAP)
         self._identity: Identity | None = None
@@ -86,28 +99,34 @@ class Client:
         Raises Refused with the device's reason, Unreachable where no sound reply came.
         """
         self._sequence = (self._sequence + 1) % WRAP
-        frame = encode(kind, self._sequence, payload)
-        for attempt in range(self.attempts):
+        frame, begun = encode(kind, self._sequence, payload), time.monotonic()
+        attempts = min(self.attempts, WORK_ATTEMPTS) if seconds else self.attempts
+        for attempt in range(attempts):
             self.retries += attempt > 0
             self.channel.write(frame)
-            reply = self._reply(kind, time.monotonic() + self.timeout_s + seconds)
+            reply = self._reply(kind, self.timeout_s * min(2 ** (attempt // 2), MOST_PATIENCE) + seconds)
             if reply is not None:
                 return reply
         foreign = self._decoder.foreign_version
         if foreign is not None:
             raise Unreachable(f"the device speaks version {foreign} of the wire protocol, this is version {VERSION}")
         raise Unreachable(
-            f"the device did not answer {self.attempts} times within {self.timeout_s + seconds:g} s "
+            f"the device did not answer: asked {attempts} times in {time.monotonic() - begun:.1f} s "
             f"({self.damaged:,} damaged frames arrived). Is it the right port, speed and firmware? Or it is slow, or still busy "
             f"with an earlier request: a virtual board is ten times as fast with --fast"
         )
 
-    def _reply(self, kind: int, until: float) -> bytes | None:
-        """The reply to the present sequence number, or None at ``until``. Late replies to earlier ones are dropped."""
+    def _reply(self, kind: int, patience_s: float) -> bytes | None:
+        """The reply to the present sequence number, or None after ``patience_s`` without it; late ones to others are dropped."""
+        begun = time.monotonic()
+        until = begun + patience_s
         while (left := until - time.monotonic()) > 0:
             found = None
             for frame in self._decoder.feed(self.channel.read(65536, left)):
-                if frame.sequence == self._sequence and frame.kind in (kind | REPLY, Kind.ERROR | REPLY):
+                if frame.kind == Kind.BUSY | REPLY:
+                    self.busy += 1
+                    until = min(time.monotonic() + patience_s, begun + patience_s + LONGEST_BUSY_S)
+                elif frame.sequence == self._sequence and frame.kind in (kind | REPLY, Kind.ERROR | REPLY):
                     found = frame
             if found is None:
                 continue
@@ -165,16 +184,18 @@ class Client:
             self.request(Kind.ROW, struct.pack("<I", index) + self._observation(observations[index]))
         return count
 
-    def tight(self, calls: int, *, seconds_each: float = 0.0) -> np.ndarray:
+    def tight(self, calls: int, *, seconds_each: float = 0.0, guarded: bool = False) -> np.ndarray:
         """Ticks of each of ``calls`` decisions made back to back on the held observations, int64 [calls].
 
         Each may take ``seconds_each``. More than the device's memory holds are made in several runs. Every run
-        starts an episode, and leaves the state as a reset does.
+        starts an episode, and leaves the state as a reset does. ``guarded``: each behind the device's guard, whose counters
+        stay as they were; Refused where it has none.
         """
+        kind = Kind.TIGHT_GUARDED if guarded else Kind.TIGHT
         most, parts = self.identity.samples, []
         for first in range(0, calls, most):
             count = min(most, calls - first)
-            self.request(Kind.TIGHT, struct.pack("<I", count), seconds=count * seconds_each)
+            self.request(kind, struct.pack("<I", count), seconds=count * seconds_each)
             parts.append(self._samples(count))
         return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 

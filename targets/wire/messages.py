@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
 
 from ...errors import BadInput
-from ...policy.guard import COUNTERS
+from ...policy.guard import COUNTERS, GuardTable
+from ...policy.guard_table import dumped
 
 REPLY = 0x80
 """A reply's kind is its request's kind plus this."""
@@ -35,6 +37,9 @@ class Kind(IntEnum):
     STOP = 11
     GUARDED = 12
     GUARD = 13
+    TIGHT_GUARDED = 14
+    BUSY = 0x7E
+    """Only as a reply (0xFE), to nothing: whoever stands on the line for the device says that it is at work, so wait on."""
     ERROR = 0x7F
     """Only as a reply (0xFF): why the request was not carried out."""
 
@@ -78,25 +83,28 @@ class Identity:
     """sha256 of the policy that it runs, hexadecimal; zeros where it was not told."""
     board: str
     """Its name, for people."""
+    guard_mark: int = 0
+    """:func:`guard_mark` of its guard; 0 where there is none, or it was not told."""
 
-    _LAYOUT = struct.Struct("<2B2x8I32s")
+    _LAYOUT = struct.Struct("<2BH8I32s")
 
     def pack(self) -> bytes:
         numbers = (self.obs, self.state, self.action, self.max_payload_bytes)
         more = (self.rows, self.samples, self.clock_hz, self.core_hz)
-        return self._LAYOUT.pack(self.discrete, self.guarded, *numbers, *more, bytes.fromhex(self.digest)) + self.board.encode()
+        first = (self.discrete, self.guarded, self.guard_mark)
+        return self._LAYOUT.pack(*first, *numbers, *more, bytes.fromhex(self.digest)) + self.board.encode()
 
     @classmethod
     def unpack(cls, payload: bytes) -> Identity:
         if len(payload) < cls._LAYOUT.size:
             raise BadInput("IDENTIFY's reply", expected=f"at least {cls._LAYOUT.size} bytes", found=f"{len(payload)}")
-        discrete, flags, *numbers, digest = cls._LAYOUT.unpack_from(payload)
+        discrete, flags, mark, *numbers, digest = cls._LAYOUT.unpack_from(payload)
         if not (discrete in (0, 1) and numbers[0] and numbers[2] and numbers[3] >= 4 and numbers[6]):
             raise BadInput("IDENTIFY's reply", expected="an observation, an action and a clock", found=f"{numbers}")
         board = payload[cls._LAYOUT.size :].decode("utf-8", "replace")
         obs, state, action, most, rows, samples, clock_hz, core_hz = numbers
         return cls(
-            bool(discrete), bool(flags & 1), obs, state, action, most, rows, samples, clock_hz, core_hz, digest.hex(), board
+            bool(discrete), bool(flags & 1), obs, state, action, most, rows, samples, clock_hz, core_hz, digest.hex(), board, mark
         )
 
 
@@ -151,6 +159,11 @@ class Stats:
         if len(payload) < cls._LAYOUT.size:
             raise BadInput("STATS' reply", expected=f"at least {cls._LAYOUT.size} bytes", found=f"{len(payload)}")
         return cls(*cls._LAYOUT.unpack_from(payload))
+
+
+def guard_mark(table: GuardTable) -> int:
+    """16 bits by which guards of other tables are told apart, 1 to 65,535: of the CRC-32 of what guard.json holds."""
+    return zlib.crc32(dumped(table).encode()) & 0xFFFF or 1
 
 
 def floats(values: np.ndarray) -> bytes:

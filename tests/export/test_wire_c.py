@@ -20,7 +20,7 @@ from pilotfish.policy.reference import Reference
 from pilotfish.targets.wire import frames
 from pilotfish.targets.wire.client import Client, Refused
 from pilotfish.targets.wire.frames import Decoder, encode
-from pilotfish.targets.wire.messages import REPLY, Kind, floats
+from pilotfish.targets.wire.messages import REPLY, Kind, floats, guard_mark
 
 TRAPS = ("-fsanitize=undefined", "-fno-sanitize=float-divide-by-zero", "-fsanitize-undefined-trap-on-error")
 """An index out of bounds, an overflow or a misaligned read ends the process."""
@@ -218,11 +218,17 @@ def test_behind_a_guard_it_acts_as_the_guard_does(tmp_path, system_compiler):
         assert decision.flags == flags and decision.ticks == 1
     counters = client.guard_counters()
     assert counters == guard.counters and min(counters[n] for n in ("obs_not_finite", "obs_stale", "fell_back", "clamped")) > 0
+    assert client.identity.guard_mark == guard_mark(table)
+    client.hold(rows[1:7])
+    assert (client.tight(50, guarded=True) == 1).all() and client.guard_counters() == counters
+    guard.reset()  # as a reset of the device's guard: no action before the first one
+    np.testing.assert_allclose(client.guarded_step(rows[1]).action, guard.step(rows[1], reference.act)[0], rtol=0, atol=1e-6)
     bare = tmp_path / "bare"
     bare.mkdir()
     client = client_of(compiled(policy, bare, system_compiler))
     assert not client.identity.guarded
-    for ask in (client.guard_counters, lambda: client.guarded_step(rows[1])):
+    client.hold(rows[1:2])
+    for ask in (client.guard_counters, lambda: client.guarded_step(rows[1]), lambda: client.tight(1, guarded=True)):
         with pytest.raises(Refused, match="no such request"):
             ask()
 
@@ -281,7 +287,7 @@ def test_a_noisy_line_never_changes_an_action(seed, built):
 
 def test_a_line_that_is_only_noise_is_an_error(built):
     _, device = built["feed-forward"]
-    with pytest.raises(Unreachable, match="did not answer 3 times"):
+    with pytest.raises(Unreachable, match="did not answer: asked 3 times"):
         Client(Noise(DeviceChannel(device), 0.7, 0), timeout_s=0.0005, attempts=3).reset()
 
 

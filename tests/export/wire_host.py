@@ -100,7 +100,7 @@ class DeviceChannel:
 def compiled(policy: Policy, folder: Path, compiler: str, more: Sequence[str] = (), guard: GuardTable | None = None) -> Device:
     """``policy`` behind the protocol (and ``guard``), with every warning an error."""
     files = generate_for(policy, to_onnx(policy), load_target("host-cpu")).files
-    files |= wire_files(policy, guarded=guard is not None)
+    files |= wire_files(policy, guard)
     if guard is not None:
         files |= guard_files(policy, guard)
     for name, text in files.items():

@@ -16,8 +16,10 @@ import pytest
 from pilotfish.errors import BadInput, Unreachable
 from pilotfish.policy.guard import Guard, GuardTable
 from pilotfish.policy.reference import Reference
+from pilotfish.runtime.guarded_session import GuardedSession
 from pilotfish.runtime.serve import CLOCK_HZ, Server
 from pilotfish.runtime.session import Session
+from pilotfish.runtime.wire_bench import wire_bench
 from pilotfish.runtime.wire_session import CHECKPOINT_STEPS, WireSession
 from pilotfish.targets.wire.client import Client, Refused
 from pilotfish.targets.wire.frames import Decoder, encode
@@ -202,15 +204,98 @@ def test_a_guarded_artifact_answers_behind_its_guard(policy_of):
         bare.guard_counters()
 
 
+def guard_of(rate: float = 0.05) -> GuardTable:
+    """Three actions, limited and slow, and an observation that may be clipped and too old."""
+    limits = ((-1.0,) * 5, (1.0,) * 5, (-0.1,) * 3, (0.1,) * 3, (0.0,) * 3, (rate,) * 3)
+    return GuardTable(*limits, stale_us=1000, hold_steps=2)
+
+
+@pytest.mark.parametrize("kind", ["mlp", "gru"])
+@pytest.mark.parametrize("lasts", [None, 9, 60])
+def test_the_guard_on_the_device_is_the_one_that_is_flown(policy_of, kind, lasts):
+    """Actions and counters are those of a guard around the policy here, however often the device is lost and begins anew."""
+    policy, table = policy_of(kind), guard_of()
+    reference, lives = GuardedSession(Reference(policy), table), []
+
+    def reopen() -> Memory:
+        lives.append(lasts and lasts + 40 * len(lives))
+        server = Server(Reference(policy), policy.digest, "this test", table)
+        for obs in policy.golden.obs[:3]:  # it has been at work before
+            server._guarded.act(obs)
+        return Memory(server, lives[-1])
+
+    inner = WireSession(Client(reopen(), timeout_s=0.5), policy.contract, digest=policy.digest, reopen=reopen)
+    session = GuardedSession(inner, table)
+    for _ in range(2):
+        session.reset()
+        reference.reset()
+        for k, obs in enumerate(np.tile(policy.golden.obs[:60], (2, 1))):
+            seen, age = (np.full(5, np.nan) if k % 17 == 3 else 3 * obs if k % 5 == 1 else obs), 5000 * (k % 13 == 4)
+            np.testing.assert_array_equal(session.act_at(seen, age), reference.act_at(seen, age))
+            assert session.last == reference.last
+        assert session.counters == reference.counters
+    counted = session.counters
+    assert min(counted[name] for name in ("obs_not_finite", "obs_out_of_range", "obs_stale", "rate_limited")) > 0
+    assert lasts is None or inner.recoveries >= 2
+    session.close()
+    assert session.counters == counted and counted["steps"] == 240
+
+
+def test_a_device_with_another_guard_is_refused(policy_of):
+    policy = policy_of()
+    client = Client(Memory(Server(Reference(policy), policy.digest, "a board", guard_of())))
+    with pytest.raises(BadInput, match=r"a board.*expected the artifact's guard \(mark [0-9a-f]{4}\), found another one"):
+        GuardedSession(WireSession(client, policy.contract), guard_of(rate=0.06))
+
+
+def test_a_guard_whose_device_is_gone_tells_no_counters(policy_of):
+    policy, table = policy_of(), guard_of()
+    client = Client(Memory(Server(Reference(policy), policy.digest, "", table), 12))
+    session = GuardedSession(WireSession(client, policy.contract), table)
+    with pytest.raises(Unreachable, match="gone"):
+        for obs in policy.golden.obs:
+            session.act(obs)
+    session.close()
+    with pytest.raises(Unreachable, match="before it told"):
+        _ = session.counters
+
+
+def test_an_episode_that_is_too_long_to_keep_does_not_outlive_its_connection(policy_of, monkeypatch):
+    from pilotfish.runtime import wire_session
+
+    monkeypatch.setattr(wire_session, "KEPT_BYTES", 20 * 5 * 4)
+    policy, table = policy_of(), guard_of()
+
+    def reopen() -> Memory:
+        return Memory(Server(Reference(policy), policy.digest, "", table), 40)
+
+    session = GuardedSession(WireSession(Client(reopen()), policy.contract, reopen=reopen), table)
+    with pytest.raises(Unreachable, match="cannot be led through again"):
+        for obs in policy.golden.obs:
+            session.act(obs)
+
+
+def test_decisions_behind_the_guard_are_timed_and_not_counted(policy_of):
+    policy, table = policy_of("gru"), guard_of()
+    session = WireSession(Client(Memory(Server(Reference(policy), policy.digest, "", table))), policy.contract)
+    figures, _ = wire_bench(session, policy.golden.obs, 100.0, 200, 0.0, device="here", jitter_budget_us=None)
+    assert figures["guarded_p50_us"].samples == figures["tight_p50_us"].samples == 200
+    extra = figures["guarded_p50_us"].value - figures["tight_p50_us"].value
+    assert figures["guard_us"].value == pytest.approx(extra, abs=10)
+    assert session.guard_counters["steps"] == 0
+    bare = WireSession(Client(Memory(Server(Reference(policy), policy.digest, ""))), policy.contract)
+    assert "guard_us" not in wire_bench(bare, policy.golden.obs, 100.0, 20, 0.0, device="here", jitter_budget_us=None)[0]
+
+
 def test_no_bytes_harm_it(policy_of):
     """20,000 frames of any kind and content, half of them damaged; then it decides as before."""
     policy = policy_of("gru")
-    server, generator, decoder = Server(Reference(policy), policy.digest, ""), random.Random(3), Decoder()
+    server, generator, decoder = Server(Reference(policy), policy.digest, "", guard_of()), random.Random(3), Decoder()
     sizes = (0, 4, 8, 12, 20, 24, 48)
     for _ in range(20_000):
-        kind, size = generator.randrange(13), generator.choice(sizes)
+        kind, size = generator.randrange(15), generator.choice(sizes)
         payload = bytearray(generator.randbytes(size))
-        if kind in (Kind.TIGHT, Kind.PACED, Kind.ROW):
+        if kind in (Kind.TIGHT, Kind.TIGHT_GUARDED, Kind.PACED, Kind.ROW):
             payload[:4] = struct.pack("<I", generator.randrange(3))[:size]
         if kind == Kind.PACED:
             payload[4:12] = struct.pack("<II", 0, generator.randrange(1000))[: max(0, size - 4)]

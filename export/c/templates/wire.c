@@ -16,7 +16,10 @@ enum {
   RUN = 254 /* COBS: most bytes between two codes */
 };
 
-enum { IDENTIFY = 1, RESET, STEP, GET_STATE, SET_STATE, ROW, TIGHT, PACED, SAMPLES, STATS, STOP, GUARDED, GUARD, ERROR = 0x7F };
+enum {
+  IDENTIFY = 1, RESET, STEP, GET_STATE, SET_STATE, ROW, TIGHT, PACED, SAMPLES, STATS, STOP, GUARDED, GUARD, TIGHT_GUARDED,
+  ERROR = 0x7F
+};
 enum { UNKNOWN_KIND = 1, WRONG_LENGTH, OUT_OF_RANGE, FAILED, WRONG_VERSION };
 
 #define SKIPPED 0xFFFFFFFFu
@@ -49,6 +52,7 @@ static uint32_t samples_held;
 /* The guard around the policy (guard.h), where it was exported with one; STEP, TIGHT and PACED are the policy alone. */
 #if defined(WIRE_GUARD)
 static policy_guard_t guard;
+static policy_guard_t timed; /* TIGHT_GUARDED's: the counters count no decision that was only made to be timed */
 #define HAS_GUARD 1
 static void begin(void) { policy_guard_reset(&guard, state); }
 #else
@@ -135,6 +139,14 @@ static uint32_t decide(const float *row) {
   return board_clock() - start;
 }
 
+#if defined(WIRE_GUARD)
+static uint32_t decide_guarded(const float *row) {
+  const uint32_t start = board_clock();
+  policy_guard_step(&timed, row, 0, state, action, 0);
+  return board_clock() - start;
+}
+#endif
+
 static void identify(void) {
   static const uint8_t digest[32] = WIRE_DIGEST;
   const board_identity *const board = board_identify();
@@ -142,7 +154,7 @@ static void identify(void) {
                                WIRE_ROWS,       WIRE_SAMPLES,      board->clock_hz,     board->core_hz};
   uint8_t *const payload = out.bytes + HEADER;
   uint32_t count = 0;
-  put(payload, POLICY_ACTION_DISCRETE | HAS_GUARD << 8);
+  put(payload, (uint32_t)POLICY_ACTION_DISCRETE | HAS_GUARD << 8 | WIRE_GUARD_MARK << 16);
   for (int i = 0; i < 8; ++i) put(payload + 4 + 4 * i, numbers[i]);
   for (int i = 0; i < 32; ++i) payload[36 + i] = digest[i];
   while (board->name[count] != '\0' && count < NAME_LONGEST) {
@@ -205,12 +217,12 @@ static void hold_row(const uint8_t *payload) {
 }
 
 /* Decisions back to back: ticks of each. */
-static void tight(uint32_t calls) {
+static void tight(uint32_t calls, uint32_t (*one)(const float *row)) {
   uint32_t row = 0;
   samples_held = 0;
   begin();
   for (uint32_t call = 0; call < calls; ++call) {
-    samples[call] = decide(rows[row]);
+    samples[call] = one(rows[row]);
     row = row + 1 < rows_held ? row + 1 : 0;
   }
   begin();
@@ -248,14 +260,20 @@ static void paced(uint32_t periods, uint32_t fraction, uint32_t whole) {
 
 static void measure(uint8_t kind, const uint8_t *payload) {
   const uint32_t count = get(payload);
-  const uint32_t most = kind == TIGHT ? WIRE_SAMPLES : WIRE_SAMPLES / 2;
+  const uint32_t most = kind == PACED ? WIRE_SAMPLES / 2 : WIRE_SAMPLES;
   if (rows_held == 0) {
     refuse(OUT_OF_RANGE, "no observation is held: send ROW first");
   } else if (count == 0 || count > most) {
     refuse(OUT_OF_RANGE, "from one decision up to what the identity's samples hold");
   } else if (kind == TIGHT) {
-    tight(count);
+    tight(count, decide);
     answer(0);
+#if defined(WIRE_GUARD)
+  } else if (kind == TIGHT_GUARDED) {
+    policy_guard_init(&timed, state);
+    tight(count, decide_guarded);
+    answer(0);
+#endif
   } else if (get(payload + 8) == 0 || get(payload + 8) >> 31) {
     refuse(OUT_OF_RANGE, "a period is from 1 to 2^31 - 1 ticks");
   } else {
@@ -307,6 +325,8 @@ static int32_t length_of(uint8_t kind) {
       return 4 + 4 * POLICY_OBS_SIZE;
     case GUARD:
       return 0;
+    case TIGHT_GUARDED:
+      return 4;
 #endif
     default:
       return -1;
@@ -352,6 +372,9 @@ static void carry_out(uint8_t kind, const uint8_t *payload) {
       return;
     case GUARD:
       guard_counters();
+      return;
+    case TIGHT_GUARDED:
+      measure(kind, payload);
       return;
 #endif
     default: /* STOP: wire_take() ends after its reply */

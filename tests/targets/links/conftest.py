@@ -21,6 +21,7 @@ import pytest
 
 import pilotfish
 from pilotfish import sealed
+from pilotfish.policy.guard import GuardTable
 from pilotfish.runtime.artifact import Artifact
 from pilotfish.targets import Target, load_target
 from pilotfish.targets.links.link import Link
@@ -267,27 +268,28 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
 
 
 @pytest.fixture(scope="session")
-def native(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Artifact]:
-    """``native(device)`` -> the same policy with a native runner for that device."""
+def native(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Artifact]:
+    """``native(device)`` -> the same policy with a native runner for that device; ``guard``: behind this one."""
     made: dict[str, Artifact] = {}
 
-    def make(device: str) -> Artifact:
-        if device not in made:
+    def make(device: str, guard: GuardTable | None = None) -> Artifact:
+        key = f"{device} {guard}"
+        if key not in made:
             target = load_target("raspberry-pi-5" if device == "aarch64" else "host-cpu")
             target = dataclasses.replace(target, name=f"test-{device}", link=SshLink(host="127.0.0.1"))
-            made[device] = _exported(target, tmp_path_factory.mktemp("dist"))
-        return made[device]
+            made[key] = _exported(target, tmp_path_factory.mktemp("dist"), guard)
+        return made[key]
 
     return make
 
 
-def _exported(target: Target, folder: Path) -> Artifact:
+def _exported(target: Target, folder: Path, guard: GuardTable | None = None) -> Artifact:
     from pilotfish.errors import MissingTool
     from pilotfish.export.build import export_policy
 
     pytest.importorskip("onnx")
     try:
-        built = export_policy(small_policy(env="Pendulum-v1", inputs=3, outputs=1), target, "c", folder)
+        built = export_policy(small_policy(env="Pendulum-v1", inputs=3, outputs=1), target, "c", folder, guard=guard)
     except MissingTool as error:
         pytest.skip(str(error))
     built.listed = {**built.manifest.files, "artifact.json": built.digest}

@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 
 from pilotfish.errors import BadInput, MissingTool
+from pilotfish.policy.guard import GuardTable
+from pilotfish.policy.reference import Reference
 from pilotfish.runtime import remote
 from pilotfish.runtime.bench import bench
 from pilotfish.runtime.evaluate import evaluate
+from pilotfish.runtime.guarded_session import GuardedSession, open_guarded
 from pilotfish.runtime.open import open_session
 from pilotfish.runtime.trust import remember
 from pilotfish.runtime.verify import verify
@@ -21,8 +24,8 @@ from pilotfish.targets.reach import parse_link
 def there(devices, native):
     """``there(device)`` -> an artifact for that device, on it; connections end with the test."""
 
-    def make(device, build=None):
-        artifact = native(build or device)
+    def make(device, build=None, guard=None):
+        artifact = native(build or device, guard)
         remember(artifact)
         return artifact.reached_by(parse_link(devices.url(device)))
 
@@ -30,10 +33,14 @@ def there(devices, native):
     remote.hang_up()
 
 
-@pytest.mark.parametrize("device", ["bare", "aarch64"])
-def test_the_whole_flow_without_python(there, devices, device):
-    if device == "aarch64" and shutil.which("qemu-aarch64") is None:
+@pytest.fixture(params=["bare", "aarch64"])
+def device(request):
+    if request.param == "aarch64" and shutil.which("qemu-aarch64") is None:
         pytest.skip("qemu-aarch64 is not installed (qemu-user)")
+    return request.param
+
+
+def test_the_whole_flow_without_python(there, devices, device):
     parity = verify(there(device))
     assert parity["passed"] and parity["steps"] == 120 and parity["device"]["python"] is None
     assert parity["device"]["machine"] == (
@@ -48,6 +55,49 @@ def test_the_whole_flow_without_python(there, devices, device):
     flown = evaluate(there(device), episodes=1, seed=3)
     assert flown["link"]["decisions"] == 200 and flown["returns"] == pytest.approx(flown["reference_returns"], rel=1e-3)
     assert not (devices.cache(device) / "sites").exists() or not list((devices.cache(device) / "sites").iterdir())
+
+
+GUARD = GuardTable((-2.0,) * 3, (2.0,) * 3, (-1.5,), (1.5,), (0.25,), (0.3,), stale_us=1000, hold_steps=2)
+"""One action of a pendulum, within limits that it reaches."""
+
+
+def test_the_whole_flow_of_a_guarded_policy_without_python(there, device):
+    """The shell is in the runner: what is sent is its decision, and the counters are the ones there."""
+    artifact = there(device, guard=GUARD)
+    assert "runner" in artifact.manifest.sizes and "guard.c" in artifact.manifest.files
+    assert verify(artifact)["passed"]  # of the policy itself
+    figures = bench(artifact, calls=200, paced_seconds=0.1, control_hz=100)["figures"]
+    assert figures["guarded_p50_us"]["samples"] == 200 and "through the guard" in figures["guarded_p50_us"]["note"]
+    assert figures["guard_us"]["source"] == "measured" and figures["paced_misses"]["samples"] == 10
+    session, mirror = open_guarded(artifact), GuardedSession(Reference(artifact.policy), GUARD)
+    try:
+        assert session.inner.guarded and not session.counters["steps"]
+        for k, obs in enumerate(artifact.golden.obs[:80]):
+            seen, age = (np.full(3, np.nan) if k % 9 == 3 else 3 * obs if k % 5 == 1 else obs), 5000 * (k % 13 == 4)
+            np.testing.assert_allclose(session.act_at(seen, age), mirror.act_at(seen, age), rtol=0, atol=1e-6)
+            assert session.last == mirror.last
+        assert session.counters == mirror.counters and session.counters["rate_limited"] > 0
+        assert session.inner.inside_us and session.inner.last_us > 0
+    finally:
+        session.close()
+    pytest.importorskip("gymnasium")
+    flown = evaluate(artifact, episodes=1, seed=3)
+    assert flown["guard"]["steps"] == flown["link"]["decisions"] == 200
+    assert flown["guard"]["obs_out_of_range"] > 0 and flown["guard"]["fell_back"] > 0
+
+
+def test_a_guarded_episode_goes_on_when_its_connection_is_killed(there, devices):
+    artifact = there("bare", guard=GUARD)
+    session, mirror = open_guarded(artifact), GuardedSession(Reference(artifact.policy), GUARD)
+    try:
+        for k in range(24):
+            if k == 12:
+                assert devices.cut()
+            obs = artifact.golden.obs[k]
+            np.testing.assert_allclose(session.act(obs), mirror.act(obs), rtol=0, atol=1e-6)
+        assert session.inner.recoveries == 1 and session.counters == mirror.counters
+    finally:
+        session.close()
 
 
 def test_an_artifact_for_another_machine_is_not_even_carried(there, devices, native):
