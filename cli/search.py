@@ -46,6 +46,7 @@ def search(
         int, typer.Option(min=0, help="ENV: so many are also trained alone, to see how far the order can be trusted.")
     ] = 0,
     check_seeds: Annotated[int, typer.Option(min=1, help="ENV: how often each of these is trained, with another seed.")] = 1,
+    heal: Annotated[int, typer.Option(min=0, help="ENV: steps by which each policy of the front learns from the leader.")] = 0,
     setting: Annotated[list[str] | None, typer.Option("--set", help="ENV: KEY=VALUE of the trainer; repeatable.")] = None,
     env: Env = None,
     output: Output = None,
@@ -72,9 +73,10 @@ def search(
         place = load_target(target)
         folder = output or Path("dist") / f"{terminal.file_safe(policy)}@{place.name}-search"
         yielded = search_family(
-            config, place, folder, members=members, check=check, check_seeds=check_seeds, episodes=max(2, episodes // 2),
-            prove_episodes=episodes, min_return=min_return, control_hz=control_hz, flash_bytes=flash, ram_bytes=ram,
-            progress=terminal.interactive(), say=terminal.note, told=terminal.note if terminal.interactive() else lambda _: None,
+            config, place, folder, members=members, check=check, check_seeds=check_seeds, heal=heal,
+            episodes=max(2, episodes // 2), prove_episodes=episodes, min_return=min_return, control_hz=control_hz,
+            flash_bytes=flash, ram_bytes=ram, progress=terminal.interactive(), say=terminal.note,
+            told=terminal.note if terminal.interactive() else lambda _: None,
         )  # fmt: skip
         tables.family_searched(yielded, folder, as_json)
         return

@@ -38,7 +38,7 @@ ARCHITECTURES = 8
 """Drawn for each gradient step."""
 SHARE = 128
 """Observations for each of them."""
-LESSONS = (40, 240)
+LESSONS = (32, 200)
 """Gradient steps after each rollout, before and in the last share."""
 MEMORY = 65_536
 """Observations that are learned from: the latest. Those in it were normalized with the statistics of their time."""

@@ -17,6 +17,8 @@ class Point(Proven):
     surveyed: Surveyed
     policy: str
     """Its bundle, inside the folder of the search."""
+    healing: dict[str, Any] = field(default_factory=dict)
+    """return [before, after] of the lessons from the leader, episodes, and which of both was kept; empty: it had none."""
 
 
 @dataclass
@@ -66,4 +68,7 @@ class FamilyFound:
             )
         if check is not None and check.small_share is not None:
             lines.append(f"small ones gain {check.small_share:.0%} of what they gain trained alone with as many steps (median)")
+        if lessons := [point.healing for point in self.points if point.healing]:
+            better = sum(one["kept"] == "after" for one in lessons)
+            lines.append(f"lessons from the leader raised the return of {better} of {len(lessons)} points")
         return [*lines, *self.notes]

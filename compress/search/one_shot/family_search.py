@@ -11,6 +11,9 @@ from .... import sealed
 from ....errors import BadInput, MissingTool, PilotfishError, require
 from ....policy import Policy
 from ....targets import Target
+from ...heal import Heal
+from ...passes import Context, apply
+from ...table import PASSES
 from ..front import front
 from ..limits import Limits, limits_of
 from ..prove import FRONT, MOST, flown
@@ -33,6 +36,7 @@ def search_family(
     members: int = 128,
     check: int = 0,
     check_seeds: int = 1,
+    heal: int = 0,
     episodes: int = 10,
     prove_episodes: int = 20,
     min_return: float = 0.95,
@@ -47,8 +51,9 @@ def search_family(
     """Train ``config.one_shot`` in ``output``, fly ``members`` of its architectures, prove the front on ``target``.
 
     ``check``: so many architectures are also trained alone, each with as many steps as the family, to see how far the order
-    of one-shot returns can be trusted; each of them ``check_seeds`` times. The same call goes on where it was interrupted. Raises
-    BadInput for a ``config`` without a family.
+    of one-shot returns can be trusted; each of them ``check_seeds`` times. ``heal``: every policy of the front first learns
+    for so many environment steps from the leader, and stays as it was if that lowers its return. The same call goes on where
+    it was interrupted. Raises BadInput for a ``config`` without a family.
     """
     require("torch", "train")
     require("scipy", "search")
@@ -67,7 +72,7 @@ def search_family(
     found = survey(trained, chosen(trained, members, config.seed), config.scene, episodes, config.seed, folder, told)
     limits = limits_of(target, control_hz or leader.contract.timing.control_hz, flash_bytes, ram_bytes)
     price(found, trained, target, config.env, config.seed, told)
-    points = _proven(found, trained, leader, target, limits, config.env, prove_episodes, folder, say)
+    points = _proven(found, trained, leader, target, limits, config, heal, prove_episodes, folder, say)
     checked = None
     if check:
         rows = train_alone(config, spread_over(found, check), episodes, folder / ALONE, told, check_seeds)
@@ -85,8 +90,8 @@ def search_family(
 
 
 def _proven(
-    found: list[Surveyed], trained: Any, leader: Policy, target: Target, limits: Limits, env: str, episodes: int, folder: Path,
-    say: Callable[[str], None],
+    found: list[Surveyed], trained: Any, leader: Policy, target: Target, limits: Limits, config: PPOConfig, heal: int,
+    episodes: int, folder: Path, say: Callable[[str], None],
 ) -> list[Point]:  # fmt: skip
     from ....policy.record import record_golden
     from ...recipe import GOLDEN_SEED, GOLDEN_STEPS
@@ -98,17 +103,26 @@ def _proven(
         one = built[index]
         say(f"proving {number} of {len(best)}: {one.name}")
         policy = trained.policy(one.member())
-        policy = policy.replace(golden=record_golden(policy, env, GOLDEN_STEPS, GOLDEN_SEED))
         point = Point(one, f"{POLICIES}/{policy.name}.policy")
+        if heal:
+            policy = healed(policy, leader, config, heal)
+            point.healing = dict(policy.contract.provenance.passes[-1].changed) if policy.contract.provenance.passes else {}
+        policy = policy.replace(golden=record_golden(policy, config.env, GOLDEN_STEPS, GOLDEN_SEED))
         policy.save(folder / point.policy)
         try:
             point.artifact, point.verified, point.figures, point.kept = flown(
-                policy, target, one.costs.get("backend"), folder / FRONT, env, leader, episodes
+                policy, target, one.costs.get("backend"), folder / FRONT, config.env, leader, episodes
             )
         except PilotfishError as error:
             point.failed = f"{type(error).__name__}: {error}"
         points.append(point)
     return points
+
+
+def healed(policy: Policy, leader: Policy, config: PPOConfig, steps: int) -> Policy:
+    """``policy`` after ``steps`` of lessons from the ``leader``, or as it was where they lower its return."""
+    settings = Heal(steps=steps)
+    return apply(policy, PASSES[settings.kind], settings, Context(leader, config.env, config.seed))
 
 
 def _summary(

@@ -1,6 +1,7 @@
 """One-shot search: from an environment to a proven front, resumable, its order checked against trainings alone."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,8 @@ from pilotfish.policy import Policy
 from pilotfish.runtime.artifact import Artifact
 from pilotfish.targets import load_target
 from pilotfish.train.one_shot import led
+from pilotfish.train.one_shot.trained import Trained
+from pilotfish.train.run import FAMILY
 
 SETTINGS = {
     "n_envs": 4,
@@ -79,6 +82,24 @@ def test_the_page_escapes_and_tells_the_order_s_worth(searched: tuple[Path, Fami
     _, found = searched
     page = render(FamilyFound(**{**vars(found), "env": "<script>x</script>"}))
     assert "<script>x" not in page and "2 times with other seeds" in page
+
+
+def test_points_may_learn_from_the_leader_before_they_are_proven(
+    searched: tuple[Path, FamilyFound], space: Path, tmp_path: Path
+) -> None:
+    folder, found = searched
+    config = family_config("CartPole-v1", 512, 0, space, SETTINGS)
+    shutil.copytree(folder, tmp_path / "again")
+    again = search_family(config, load_target("host-cpu"), tmp_path / "again", members=4, heal=256, episodes=2, prove_episodes=2)
+    assert again.points and not any(point.healing for point in found.points)
+    trained = Trained.load(tmp_path / "again" / "training" / FAMILY)
+    for point in again.points:
+        assert point.verified and point.healing["kept"].startswith(("before", "after"))
+        old, new = trained.policy(point.surveyed.member()), Policy.load(tmp_path / "again" / point.policy)
+        same = all((old.weights[name] == new.weights[name]).all() for name in old.weights)
+        assert same == point.healing["kept"].startswith("before")
+        assert new.contract.provenance.passes[-1].name == "heal"
+    assert any("lessons from the leader" in line for line in again.told())
 
 
 def test_the_command_line_takes_an_environment(space: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:

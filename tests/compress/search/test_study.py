@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from pilotfish.compress.search.genome import Genome
-from pilotfish.compress.search.pool import cause_of_death
 from pilotfish.compress.search.halving import stops
+from pilotfish.compress.search.pool import cause_of_death
 from pilotfish.compress.search.samplers import SAMPLERS
 from pilotfish.compress.search.study import ARMS, Study, check_settings
 from pilotfish.compress.search.trial import Outcome
