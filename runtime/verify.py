@@ -17,7 +17,7 @@ from ..policy.golden import Golden
 from ..policy.reference import Reference
 from .artifact import Artifact
 from .open import open_session
-from .place import Progress, is_remote, is_virtual, source_of
+from .place import Progress, is_behind_terminal, is_remote, is_virtual, source_of
 from .results import device_of, result
 from .session import Session, action_size, state_size
 from .tolerance import Tolerance, coarse_products, tolerance_for
@@ -25,7 +25,12 @@ from .tolerance import Tolerance, coarse_products, tolerance_for
 MAX_POINTS = 200
 """Length of error_by_step."""
 VIRTUAL_SECONDS = 20.0
-"""What one replay on a virtual board may take; the first episode is finished all the same if there is state to drift."""
+"""What one replay on a virtual board may take; the first episode is finished all the same if there is state to drift,"""
+EPISODE_SECONDS = 200.0
+"""and if that takes no longer: a board without an FPU behind a pseudo-terminal decides twice a second."""
+TRIAL_SECONDS = 2.0
+LEAST_STEPS = 25
+"""Fewer say little: they are replayed if EPISODE_SECONDS are enough for them."""
 
 
 def verify(
@@ -61,7 +66,7 @@ def verify(
     ]
     with closing(open_session(artifact, trust=trust)) as session:
         steps = min(len(golden), max_steps or len(golden))
-        if is_virtual(artifact) and max_steps is None:
+        if (is_virtual(artifact) or is_behind_terminal(artifact)) and max_steps is None:
             steps = _affordable(session, golden, recurrent)
         total = steps * len(rules)
         one_step = _replay(session, golden, steps, own_state=False, progress=progress, offset=0, total=total)
@@ -128,19 +133,20 @@ def _replay(
 
 
 def _affordable(session: Session, golden: Golden, recurrent: bool) -> int:
-    """Steps that a virtual board replays in VIRTUAL_SECONDS; at least the first episode of a recurrent policy."""
-    trial = min(5, len(golden))
+    """Steps that a virtual board replays in VIRTUAL_SECONDS; of a recurrent policy's first episode, in EPISODE_SECONDS."""
     session.reset()
-    begin = time.perf_counter()
-    for t in range(trial):
-        session.act(golden.obs[t])
-    rate = trial / max(time.perf_counter() - begin, 1e-9)
+    begin, trial, took_s = time.perf_counter(), 0, 0.0
+    while trial < min(5, len(golden)) and took_s < TRIAL_SECONDS:
+        session.act(golden.obs[trial])
+        trial, took_s = trial + 1, time.perf_counter() - begin
+    rate = trial / max(took_s, 1e-9)
     session.reset()
-    steps = min(len(golden), max(trial, int(rate * VIRTUAL_SECONDS)))
+    steps = max(trial, int(rate * VIRTUAL_SECONDS), min(LEAST_STEPS, int(rate * EPISODE_SECONDS)))
     if recurrent:
         later = np.flatnonzero(golden.start[1:])
-        steps = max(steps, int(later[0]) + 1 if later.size else len(golden))
-    return steps
+        episode = int(later[0]) + 1 if later.size else len(golden)
+        steps = max(steps, min(episode, int(rate * EPISODE_SECONDS)))
+    return min(len(golden), steps)
 
 
 def _judge(name: str, actions: np.ndarray, golden: Golden, rule: Tolerance, policy: Policy) -> list[str]:

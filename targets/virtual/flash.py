@@ -8,7 +8,10 @@ decisions the rest of the firmware has run. docs/validation.md compares estimate
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
 
 from ..profile import Cost
 
@@ -38,8 +41,11 @@ def data_stalls(reads: Iterable[int], cost: Cost) -> int:
     """Stall cycles of data reads from flash, given their addresses in order."""
     if cost.flash_wait_states == 0:
         return 0
-    cache, line_bytes = LineCache(cost.data_lines), cost.flash_line_bytes
-    return cost.flash_wait_states * sum(cache.miss(address // line_bytes) for address in reads)
+    lines = [address // cost.flash_line_bytes for address in reads]
+    if (different := len(set(lines))) <= cost.data_lines:
+        return cost.flash_wait_states * different  # none is ever replaced
+    cache = LineCache(cost.data_lines)
+    return cost.flash_wait_states * sum(map(cache.miss, lines))
 
 
 def code_stalls(visits: Iterable[tuple[tuple[int, int], ...]], cost: Cost) -> int:
@@ -59,3 +65,43 @@ def code_stalls(visits: Iterable[tuple[tuple[int, int], ...]], cost: Cost) -> in
                 stalls += max(0, wait - spent) if line == current + 1 else wait
             current, spent = line, cycles
     return stalls
+
+
+Visit = tuple[tuple[int, int], ...]
+
+
+def block_stalls(visits: Sequence[Visit], order: Sequence[int] | npt.NDArray[np.intp], cost: Cost) -> int:
+    """:func:`code_stalls` of ``visits[k] for k in order``; soft float makes hundreds of thousands of them, of few blocks.
+
+    Where all lines fit into the cache none is ever replaced, and only a block's first visit can stall.
+    """
+    wait, held = cost.flash_wait_states, set[int]()
+    if wait == 0:
+        return 0
+    if len({line for visit in visits for line, _ in visit}) > cost.instruction_lines:
+        return code_stalls((visits[k] for k in np.asarray(order).tolist()), cost)
+    stalls = 0
+    for at in np.sort(np.unique(order, return_index=True)[1]).tolist():
+        current, spent = _before(visits, order, at, wait)
+        for line, cycles in visits[order[at]]:
+            if line == current:
+                spent += cycles
+                continue
+            if line not in held:
+                held.add(line)
+                stalls += max(0, wait - spent) if line == current + 1 else wait
+            current, spent = line, cycles
+    return stalls
+
+
+def _before(visits: Sequence[Visit], order: Sequence[int] | npt.NDArray[np.intp], at: int, enough: int) -> tuple[int, int]:
+    """(line that the core is in before visit ``at``, cycles spent in it without a break), counted up to ``enough``; -1: none."""
+    current, spent = -1, 0
+    for k in range(at - 1, -1, -1):
+        for line, cycles in reversed(visits[order[k]]):
+            if current not in (-1, line):
+                return current, spent
+            current, spent = line, spent + cycles
+            if spent >= enough:
+                return current, spent
+    return current, spent

@@ -11,7 +11,7 @@ from ...errors import BadInput
 from ..profile import Cost
 from .cycles import CostTable, Cycles, block_cost
 from .decode import Instruction
-from .flash import code_stalls, data_stalls
+from .flash import block_stalls, data_stalls
 from .machine import Machine
 
 SIZE_BITS = 16
@@ -98,7 +98,7 @@ class Profiler:
         if self._cost is None:
             return CallProfile(instructions, cycles, None)
         lines = [self._lines_of(int(key)) for key in blocks]
-        stalls = data_stalls(self._reads, self._cost) + code_stalls(map(lines.__getitem__, order.tolist()), self._cost)
+        stalls = data_stalls(self._reads, self._cost) + block_stalls(lines, order, self._cost)
         stalls += self._fetch_stalls(blocks, order, times)
         return CallProfile(instructions, cycles, stalls)
 

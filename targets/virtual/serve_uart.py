@@ -62,7 +62,7 @@ class Noise:
 class Pulse:
     """Calls ``beat`` now and then from a thread of its own while it is entered, and not once it has been left."""
 
-    def __init__(self, beat: Callable[[], object], every_s: float = BUSY_EVERY_S) -> None:
+    def __init__(self, beat: Callable[[], object], every_s: float) -> None:
         self._beat, self._every_s = beat, every_s
         self._lock, self._working = threading.Lock(), threading.Event()
         threading.Thread(target=self._run, daemon=True).start()
@@ -91,7 +91,7 @@ def serve(board: UartBoard, master: int, noise: Noise) -> None:
             if select.select([], [master], [], 0)[1]:
                 os.write(master, noise(BUSY))
 
-    pulse = Pulse(busy)
+    pulse = Pulse(busy, BUSY_EVERY_S)
     while True:
         if not select.select([master], [], [], IDLE_S)[0]:
             continue

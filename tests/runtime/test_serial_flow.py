@@ -6,6 +6,9 @@ import contextlib
 import os
 import subprocess
 import sys
+import threading
+import time
+import tty
 
 import numpy as np
 import pytest
@@ -16,9 +19,12 @@ from pilotfish.policy.reference import Reference
 from pilotfish.runtime import remote
 from pilotfish.runtime.bench import bench
 from pilotfish.runtime.open import open_session
+from pilotfish.runtime.serve import Server
 from pilotfish.runtime.verify import verify
+from pilotfish.targets.links import serial as links_serial
 from pilotfish.targets.links.open import open_link
 from pilotfish.targets.reach import parse_link
+from pilotfish.targets.virtual import serve_uart
 
 STEPS = 1_000
 
@@ -39,6 +45,7 @@ def plugged():
         running.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
         return running[-1].stdout.readline().strip()
 
+    start.running = running
     yield start
     remote.hang_up()
     for process in running:
@@ -111,6 +118,51 @@ def test_noise_on_the_terminal_is_only_a_delay(build, policy_of, plugged):
         np.testing.assert_allclose(session.act(obs), reference.act(obs), rtol=0, atol=2e-6)
     np.testing.assert_allclose(session.state, reference.state, rtol=0, atol=2e-6)
     assert session.client.retries > 0
+    session.close()
+
+
+class Slow:
+    """A board in this process that takes ``seconds`` for whatever arrives, as an emulator on a busy computer does."""
+
+    def __init__(self, policy, seconds):
+        self._server, self._seconds = Server(Reference(policy), policy.digest, "a slow board"), seconds
+
+    def exchange(self, data):
+        time.sleep(self._seconds)
+        return self._server.feed(data)
+
+
+def test_an_emulator_that_is_slow_is_waited_for(build, policy_of, monkeypatch):
+    """Its decisions take three times what a board is given; it says that it is at work, and is asked once for each."""
+    pytest.importorskip("serial")
+    if not hasattr(os, "openpty"):
+        pytest.skip("no pseudo-terminals on this system")
+    monkeypatch.setattr(serve_uart, "BUSY_EVERY_S", 0.1)
+    monkeypatch.setattr(links_serial, "EMULATED_TURN_S", 0.3)
+    artifact = exported(build, policy_of(), "crazyflie")
+    master, slave = os.openpty()
+    tty.setraw(slave)
+    emulator = (Slow(artifact.policy, 1.0), master, serve_uart.Noise(0.0))
+    threading.Thread(target=serve_uart.serve, args=emulator, daemon=True).start()
+    session = open_session(artifact.reached_by(parse_link(f"serial://{os.ttyname(slave)}")))
+    reference = Reference(artifact.policy)
+    for obs in artifact.golden.obs[:2]:
+        np.testing.assert_allclose(session.act(obs), reference.act(obs), rtol=0, atol=2e-6)
+    assert session.client.retries == 0 and session.client.busy > 10 and session.recoveries == 0
+    session.close()
+    remote.hang_up()
+
+
+def test_an_emulator_that_has_ended_is_not_waited_for(build, policy_of, plugged):
+    artifact = exported(build, policy_of(), "crazyflie")
+    session = open_session(artifact.reached_by(parse_link(plugged(artifact, "--fast"))))
+    session.act(artifact.golden.obs[0])
+    plugged.running[-1].kill()
+    plugged.running[-1].wait()
+    begin = time.monotonic()
+    with pytest.raises(Unreachable, match="serial port"):
+        session.act(artifact.golden.obs[0])
+    assert time.monotonic() - begin < 5
     session.close()
 
 

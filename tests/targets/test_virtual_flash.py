@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pilotfish.targets.profile import Cost
-from pilotfish.targets.virtual.flash import LineCache, code_stalls, data_stalls
+from pilotfish.targets.virtual.flash import LineCache, block_stalls, code_stalls, data_stalls
 
 
 def cost(**settings):
@@ -38,3 +38,19 @@ def test_a_line_that_follows_was_prefetched_while_its_predecessor_executed():
 
 def test_lines_need_not_be_a_power_of_two():
     assert data_stalls([0, 11, 12, 23], cost(data_lines=8, flash_line_bytes=12)) == 10
+
+
+visits = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 7)), max_size=4).map(tuple)
+
+
+@given(st.lists(visits, min_size=1, max_size=6), st.lists(st.integers(0, 5), max_size=60), st.integers(0, 12), st.integers(0, 9))
+def test_few_blocks_visited_often_stall_as_they_do_one_by_one(blocks, order, held, wait):
+    order = [k % len(blocks) for k in order]
+    settings = cost(instruction_lines=held, flash_wait_states=wait)
+    assert block_stalls(blocks, order, settings) == code_stalls([blocks[k] for k in order], settings)
+
+
+@given(st.lists(st.integers(0, 300), max_size=100), st.integers(0, 24))
+def test_reads_of_lines_that_are_never_replaced_stall_once_each(reads, held):
+    cache = LineCache(held)
+    assert data_stalls(reads, cost(data_lines=held)) == 5 * sum(cache.miss(address // 16) for address in reads)
