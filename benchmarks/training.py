@@ -178,8 +178,8 @@ def _pilotfish(settings: dict[str, Any]) -> tuple[Callable[[int], int], Callable
     import numpy as np
     import torch
 
+    from pilotfish.train.algorithms import ALGORITHMS
     from pilotfish.train.config import train_config
-    from pilotfish.train.run import ALGORITHMS
     from pilotfish.train.worlds.vector import vector_env
 
     hidden = tuple(settings["hidden"])

@@ -2,42 +2,34 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import platform
-import re
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 
 from ..errors import BadInput
 from ..policy.bundle import Policy
-from ..policy.contract import Action, Contract, Normalizer, Observation, Provenance, Timing
-from ..policy.environment import control_hz
-from ..policy.image import shape_of
+from ..policy.contract import Action, Normalizer
 from ..policy.layers import Layers, Weights
-from ..policy.own_environment import source_of_own, trust_env
+from ..policy.own_environment import trust_env
 from ..policy.record import record_golden
+from .algorithms import ALGORITHMS
+from .bundled import bundled
 from .checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
 from .config import PPOConfig, SACConfig, TD3Config
 from .device import one_thread, resolve_device
 from .environments import VectorEnv
 from .evaluation import ClosedLoop, held_out_seeds
 from .interrupt import Interrupt
-from .one_shot.learner import Led, Population, one_shot
+from .one_shot.learner import Led, Population
 from .one_shot.trained import Trained
-from .ppo import PPO
 from .progress import Bar, Scalars, Watcher
-from .sac import SAC
 from .solitude import alone
-from .sparse.record import record
-from .sparse.training import SparseTraining
-from .td3 import TD3
 from .trackers import telling
 from .worlds.vector import vector_env
 
@@ -47,34 +39,6 @@ _AFTERWARDS = 0xE7A2
 
 FAMILY = "family"
 """What a one-shot training leaves in its folder beside checkpoint and scalars."""
-
-
-class Learner(Protocol):
-    """What an algorithm must offer; a new one is a file with such a class and a line in :data:`ALGORITHMS`."""
-
-    name: str
-    steps: int
-    sparse: SparseTraining | None
-
-    def iterate(self) -> tuple[list[tuple[float, int]], dict[str, float]]:
-        """Advance a little -> ((return, length) of finished episodes, scalars to plot)."""
-
-    def policy_parts(self) -> tuple[Layers, Weights, Normalizer | None, Action]:
-        """The deterministic policy as it stands."""
-
-    def state(self) -> dict[str, Any]:
-        """Everything that the next iteration depends on."""
-
-    def restore(self, state: dict[str, Any]) -> bool:
-        """The inverse of ``state``; False if it could not be exact."""
-
-
-ALGORITHMS: dict[str, Callable[[Any, VectorEnv, torch.device], Learner]] = {
-    "ppo": PPO,
-    "sac": SAC,
-    "td3": TD3,
-    "one-shot": one_shot,
-}
 
 
 def train(
@@ -211,36 +175,7 @@ class _Run:
         return f"{title}: return {self.best['return']:,.1f}{kept}, {spent}{self.verdict}"
 
     def _policy(self, layers: Layers, weights: Weights, normalizer: Normalizer | None, action: Action, steps: int) -> Policy:
-        """The bundle of these parts, with everything that its user must know."""
-        env, config = self.envs.envs[0], self.config
-        source = "running statistics of the training's observations" if normalizer else "none: trained on raw observations"
-        tools = {"python": platform.python_version()} | {
-            name: importlib.metadata.version(name) for name in ("pilotfish", "torch", "gymnasium", "numpy")
-        }
-        if "mujoco" in type(env.unwrapped).__module__:
-            tools["mujoco"] = importlib.metadata.version("mujoco")
-        if config.simulator == "warp":
-            tools |= {name: importlib.metadata.version(name) for name in ("mujoco-warp", "warp-lang")}
-        tools |= source_of_own(config.env)
-        contract = Contract(
-            observation=Observation(
-                size=self.envs.observation_size, history=config.history, normalizer=normalizer, shape=shape_of(env)
-            ),
-            action=action,
-            timing=Timing(control_hz(env), config.actions_per_decision, config.observation_delay, config.latency),
-            provenance=Provenance(
-                source=f"trained by Pilotfish {self.learner.name}",
-                env=config.env,
-                algorithm=self.learner.name,
-                steps=steps,
-                seed=config.seed,
-                passes=() if config.sparsity is None else (record(config.sparsity, weights),),
-                tools=tools,
-                normalizer_source=source,
-                notes=tuple(self.notes),
-            ),
-        )
-        return Policy(re.sub(r"[^A-Za-z0-9._-]+", "-", config.env), contract, layers, weights)
+        return bundled(self.config, self.envs, self.learner.name, layers, weights, normalizer, action, steps, tuple(self.notes))
 
     def _evaluate(self, judge: ClosedLoop) -> float:
         layers, weights, normalizer, action = self.learner.policy_parts()

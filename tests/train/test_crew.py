@@ -7,11 +7,11 @@ import torch
 
 pytest.importorskip("mujoco", reason="mujoco is not installed")
 
+from pilotfish.train.algorithms import ALGORITHMS
 from pilotfish.train.config import SACConfig, TD3Config
 from pilotfish.train.crew import Crew
 from pilotfish.train.environments import VectorEnv
 from pilotfish.train.off_policy import threads_for
-from pilotfish.train.run import ALGORITHMS
 
 
 @pytest.mark.parametrize("threads", [1, 2])

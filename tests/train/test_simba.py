@@ -8,9 +8,9 @@ from torch import nn
 pytest.importorskip("mujoco", reason="mujoco is not installed")
 
 from pilotfish.errors import BadInput
+from pilotfish.train.algorithms import ALGORITHMS
 from pilotfish.train.config import SACConfig, TD3Config, train_config
 from pilotfish.train.environments import VectorEnv
-from pilotfish.train.run import ALGORITHMS
 from pilotfish.train.simba import RunningNorm, SimBa
 from pilotfish.train.simba_critics import SimbaCritics
 

@@ -13,10 +13,10 @@ pytest.importorskip("mujoco", reason="mujoco is not installed")
 
 from pilotfish.policy import Policy
 from pilotfish.train import PPOConfig, SACConfig, TD3Config, train
+from pilotfish.train.algorithms import ALGORITHMS
 from pilotfish.train.environments import VectorEnv
 from pilotfish.train.evaluation import ClosedLoop
 from pilotfish.train.ppo import PPO
-from pilotfish.train.run import ALGORITHMS
 from pilotfish.train.sac import SAC
 from pilotfish.train.sparse.distribution import kept_by_layer, kept_in_all
 from pilotfish.train.sparse.settings import Sparsity
