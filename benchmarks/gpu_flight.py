@@ -9,8 +9,9 @@ import numpy as np
 from gpu_peers.contestant import Contestant
 
 from pilotfish.policy.bundle import Policy
-from pilotfish.runtime.evaluate import play, reference_returns
 from pilotfish.runtime.gate import compare
+from pilotfish.runtime.play import play
+from pilotfish.runtime.reference_returns import reference_returns
 
 
 class _Flying:

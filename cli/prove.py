@@ -83,7 +83,7 @@ def bench(
     for each in result.get("conditions", []):
         if not each["granted"]:
             terminal.note(f"{each['name']} ({each['asked']}) was not granted: {each['note']}")
-    for warning in result.get("warnings", []):
+    for warning in [*result.get("warnings", []), *result.get("notes", [])]:
         terminal.note(warning)
     tables.result(name, built, result, as_json)
 
@@ -134,11 +134,12 @@ def evaluate(
             observation_delay=observation_delay,
             latency=terminal.number_or_text(latency),
             late=cast("Literal['obey', 'drop']", late),
+            here=False if link else None,
             progress=progress,
         )
     if video:
         delays: dict[str, Any] = {"observation_delay": observation_delay, "latency": terminal.number_or_text(latency)}
-        film_or_say(built, terminal.note, env=env, trust=trust, **delays)
+        film_or_say(built, terminal.note, env=env, trust=trust, late=late, here=False if link else None, **delays)
     tables.result("evaluate", built, result, as_json)
     terminal.end_with_gates([] if result["passed"] else [f"{built.label} keeps less of the return than the gate {gate} asks for"])
 

@@ -269,7 +269,7 @@ class _Run:
             return
         depends = settings | {"original": original.digest}
         if isinstance(self.job.evaluate.latency, str):
-            from ..runtime.evaluate import MEASURED
+            from ..runtime.flight import MEASURED
 
             source = artifact.path if self.job.evaluate.latency == MEASURED else self.job.evaluate.latency
             depends["latency"] = dataclasses.asdict(Latency.read(source))
@@ -277,7 +277,7 @@ class _Run:
             "evaluate", artifact, depends, lambda progress: evaluate(artifact, reference=original, progress=progress, **settings)
         )
         if video:
-            self._film(artifact, {name: settings[name] for name in ("env", "observation_delay", "latency")})
+            self._film(artifact, {name: settings[name] for name in ("env", "observation_delay", "latency", "late")})
 
     def _film(self, artifact: Artifact, settings: dict[str, Any]) -> None:
         """A film beside the evaluation; no failure where none can be made."""

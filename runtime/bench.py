@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
@@ -13,34 +12,32 @@ import numpy as np
 from ..errors import BadInput
 from ..figure import Figure
 from ..policy.guard_table import GUARD_FILE
-from ..targets.onnxruntime import PROVIDERS
 from .artifact import Artifact
+from .behind_guard import behind_guard
 from .board_bench import BOARD_OBSERVATIONS, board_bench
-from .c_session import CSession
 from .device_facts import device_facts, moment, since
 from .energy import energy_figures, find_meter, load_meter, spend
-from .guard_cost import board_guard_figures, guard_figures
-from .onnxruntime_session import OnnxRuntimeSession
+from .guard_cost import board_guard_figures
+from .host_bench import host_bench
 from .open import open_session
-from .pace import pace
-from .paced_figures import paced_fields, paced_figures
-from .percentiles import histogram, percentile_figures
 from .place import Progress, is_behind_terminal, is_remote, is_virtual
 from .rate import control_rate
 from .realtime import conditions
 from .results import device_of, result
 from .session import Session
-from .stationary import warm_up
-from .tensorrt_session import TensorRTSession
-from .tight import first_call_us, quiet, time_calls, time_inside, timer_overhead_ns
+from .tight import quiet
 from .verify import checked_golden
 from .virtual_session import VirtualSession
 from .wire_bench import wire_bench
 from .wire_session import WireSession
 
-GPU_SAMPLES = 5_000
 MAX_CALLS = 10_000_000
 MAX_PERIODS = 10_000_000
+NO_ENERGY = {
+    "virtual": "no energy is measured: a virtual board is a computation, which takes none of the device's",
+    "wire": "no energy is measured: a sensor on the device would be read by a Python there, and this bench runs without one",
+}
+"""Why there is none, by what runs the policy."""
 
 
 def bench(
@@ -62,7 +59,9 @@ def bench(
     policy's, else the target's; a decision of k actions is due k times less often), each timed by itself on observations of
     the golden rollout in recorded order from a place that ``seed`` picks, after a warm-up of its own
     (:mod:`pilotfish.runtime.stationary`). ``deadline_met``: no period was missed, and the jitter stayed within the target's
-    budget if it has one. ``realtime``, ``pin``: see :func:`pilotfish.runtime.realtime.conditions`; what was granted is stored.
+    budget if it has one. Where an artifact has a guard, what is paced, and judged by the deadline, is the guarded decision, since
+    that is what runs on the robot; the tight loop is the policy's own. ``realtime``, ``pin``: see
+    :func:`pilotfish.runtime.realtime.conditions`; what was granted is stored. ``notes`` say what could not be measured, and why.
     ``energy``: what an action takes, by "auto" or "MODULE:FUNCTION", see :func:`pilotfish.runtime.energy.load_meter`.
     ``device_facts`` are taken before, ``warnings`` say why they make a figure doubtful.
     A device that its link reaches: the same there where it has a Python, else :mod:`pilotfish.runtime.wire_bench`.
@@ -90,9 +89,13 @@ def bench(
         if isinstance(session, VirtualSession):
             spread = np.linspace(0, len(observations) - 1, min(BOARD_OBSERVATIONS, len(observations))).round().astype(int)
             figures, verdict = board_bench(artifact, session.board, observations[spread], rate.period_us)
+            fields |= verdict
             if GUARD_FILE in artifact.manifest.files:
                 figures |= board_guard_figures(session.board, observations[spread], device_of(artifact))
-            fields |= verdict
+                guarded = figures.get("guarded_latency_us")
+                if guarded is not None and guarded.high is not None:
+                    fields["deadline_met"] = guarded.high <= rate.period_us
+            fields["notes"] = [NO_ENERGY["virtual"]] if energy else []
         elif isinstance(session, WireSession):
             budget = artifact.manifest.target.control.jitter_budget_us
             device = device_of(artifact)
@@ -101,21 +104,24 @@ def bench(
             )
             if is_behind_terminal(artifact):  # an emulator's clock is its cycle model
                 figures = {name: dataclasses.replace(figure, source="estimated") for name, figure in figures.items()}
-            fields |= told | {"runner": session.client.identity.board}
+            if session.client.identity.guarded:
+                figures = {name: _alone(figure) if name.startswith("paced") else figure for name, figure in figures.items()}
+            fields |= told | {"runner": session.client.identity.board, "notes": [NO_ENERGY["wire"]] if energy else []}
         else:
             facts, meter = device_facts(), load_meter(energy) if energy else None
             with conditions(realtime=realtime, pin=pin) as granted:
-                figures = _host(artifact, session, observations, hz, calls, paced_seconds, fields, progress)
+                sent = behind_guard(session, artifact)
+                figures, told = host_bench(artifact, session, sent, observations, hz, calls, paced_seconds, progress)
+                fields |= told
                 if meter is not None:
                     rows = list(observations)
                     with quiet():
-                        spent = spend(lambda k: session.act(rows[k % len(rows)]), meter, hz)
+                        spent = spend(lambda k: sent.act(rows[k % len(rows)]), meter, hz)
                     figures |= energy_figures(spent, meter, device_of(artifact))
             fields["conditions"] = [each.data() for each in granted]
             fields["device_facts"], after = facts, moment()
             fields["device_facts_after"], fields["warnings"] = after, facts["warnings"] + since(facts, after)
-            if energy and meter is None:
-                fields["warnings"] = [*fields["warnings"], f"no energy is measured: {find_meter()[1]}"]
+            fields["notes"] = [f"no energy is measured: {find_meter()[1]}"] if energy and meter is None else []
     figures["artifact_bytes"] = Figure(
         float(artifact.entry.stat().st_size),
         "bytes",
@@ -128,6 +134,10 @@ def bench(
     return data
 
 
+def _alone(figure: Figure) -> Figure:
+    return dataclasses.replace(figure, note="; ".join(filter(None, (figure.note, "the policy alone, its guard left out"))))
+
+
 def _opened(artifact: Artifact, trust: bool, realtime: bool, pin: int | None) -> Session:
     """The session to time; a native runner on the device is told what to ask its kernel for, and says what it was granted."""
     if not is_remote(artifact):
@@ -136,67 +146,3 @@ def _opened(artifact: Artifact, trust: bool, realtime: bool, pin: int | None) ->
 
     words = (("--realtime",) if realtime else ()) + (() if pin is None else ("--pin", str(pin)))
     return linked_session(artifact, trust, words)
-
-
-def _host(
-    artifact: Artifact,
-    session: Session,
-    observations: np.ndarray,
-    hz: float,
-    calls: int,
-    paced_seconds: float,
-    fields: dict[str, Any],
-    progress: Progress | None,
-) -> dict[str, Figure]:
-    device, rows, act = device_of(artifact), list(observations), session.act
-    periods = round(hz * paced_seconds) if paced_seconds else 0
-    native = session if isinstance(session, CSession) else None
-    guarded = native is not None and GUARD_FILE in artifact.manifest.files
-    total = calls * (1 + (native is not None) + guarded) + periods
-
-    def report(base: int) -> Callable[[int, int], None] | None:
-        return (lambda done, _: progress(base + done, total)) if progress else None
-
-    session.reset()
-    first_us = first_call_us(act, rows[0])
-    with quiet():
-        fields["warm_up"] = dataclasses.asdict(warm_up(lambda k: act(rows[k % len(rows)])))
-        overhead_ns = timer_overhead_ns()
-        call_us = time_calls(session, rows, calls, report(0))
-        inside_us = time_inside(native, observations, calls, report(calls)) if native else None
-        guarded_us = (
-            time_inside(native, observations, calls, report(2 * calls), "policy_guard_time") if native and guarded else None
-        )
-        session.reset()
-        paced = pace(lambda k: act(rows[k % len(rows)]), hz, periods, progress=report(total - periods)) if periods else None
-    path = f" through {native.call_path.partition(':')[0]}" if native else ""
-    if isinstance(session, OnnxRuntimeSession):
-        path = f" on {PROVIDERS[session.provider]}"
-    from_python = (
-        f"timed around the Python call of act{path}; reading the clock costs {overhead_ns:.0f} ns of it, not subtracted; gc off"
-    )
-    tight_us, how = (
-        (call_us, from_python) if inside_us is None else (inside_us, "timed inside the library, one clock read included")
-    )
-    figures = percentile_figures("tight", tight_us, source="measured", device=device, note=how)
-    # One name per quantity: for a back-end without a loop of its own, the two are the same measurement.
-    figures["call_p50_us"] = percentile_figures("call", call_us, source="measured", device=device, note=from_python)[
-        "call_p50_us"
-    ]
-    if isinstance(session, TensorRTSession):
-        how = f"by events, transfers and launch not included; host to host: {session.how}"
-        figures |= percentile_figures("gpu", session.gpu_us(GPU_SAMPLES), source="measured", device=device, note=how)
-    figures["first_call_us"] = Figure(first_us, "us", "measured", device=device, note="cold: the first call after loading")
-    if guarded_us is not None and inside_us is not None:
-        figures |= guard_figures(inside_us, guarded_us, device)
-    fields["histograms"]["tight"] = histogram(tight_us)
-    if inside_us is not None:
-        fields["histograms"]["call"] = histogram(call_us)
-    fields["deadline_met"] = None
-    if paced is not None:
-        budget = artifact.manifest.target.control.jitter_budget_us
-        figures |= paced_figures(paced, device, budget)
-        fields |= paced_fields(paced)
-        fields["histograms"]["paced"] = histogram(paced.response_ns / 1e3)
-        fields["deadline_met"] = paced.misses == 0 and (budget is None or paced.jitter_ns <= budget * 1e3)
-    return figures

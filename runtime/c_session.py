@@ -139,6 +139,14 @@ class CSession:
             raise BadInput(function, expected="0 (it timed its calls)", found=f"{code}")
         return elapsed
 
+    def has(self, function: str) -> bool:
+        """Whether the library offers a ``function`` beside the policy's own."""
+        return getattr(self._library, function, None) is not None
+
+    def loaded(self) -> tuple[Any, np.ndarray]:
+        """(the library, the array that holds the state): for callers that have the library decide in another way."""
+        return self._library, self._state
+
     def close(self) -> None:
         """Release the library; RuntimeError while another thread is deciding with this session."""
         if self._library is None:

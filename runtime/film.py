@@ -13,13 +13,14 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from .. import sealed
 from ..errors import BadInput, MissingTool, PilotfishError, Unreachable, Unsupported, require
 from ..figure import Figure
+from ..targets.reach import LINK, LocalLink
 from .artifact import RESULTS, Artifact
-from .place import source_of
+from .place import is_remote, source_of
 from .results import device_of, result
 
 FILM = "film.webp"
@@ -38,12 +39,15 @@ def film(
     trust: bool = False,
     observation_delay: int | tuple[int, int] | None = None,
     latency: float | str | None = None,
+    late: Literal["obey", "drop"] = "obey",
+    here: bool | None = None,
 ) -> dict[str, Any]:
     """Fly one episode with the artifact itself and keep its first seconds as an animated WebP beside the results.
 
     ``seed``: default, that of the evaluated episode with the median return (the lower one of two), which is neither the best
-    nor the worst; without an evaluation 10,000. ``observation_delay`` and ``latency``: as they were evaluated, see
-    :func:`pilotfish.runtime.evaluate.evaluate`. The return is the whole episode's. Stores and returns the result.
+    nor the worst; without an evaluation 10,000. ``observation_delay``, ``latency``, ``late`` and ``here``: as they were
+    evaluated, see :func:`pilotfish.runtime.evaluate.evaluate`; a guarded artifact is filmed behind its guard, too. The return
+    is the whole episode's. Stores and returns the result.
     Raises MissingTool without Pillow or without a working OpenGL, Unsupported for an environment that renders no images, and
     what flying the artifact raises.
     """
@@ -63,9 +67,12 @@ def film(
     with tempfile.TemporaryDirectory(prefix="pilotfish-film-") as folder:
         output = Path(folder) / FILM
         order = {"artifact": str(artifact.path), "env": env_id, "seed": chosen, "trust": trust, "output": str(output)}
-        order |= {"observation_delay": observation_delay, "latency": latency}
+        order |= {"observation_delay": observation_delay, "latency": latency, "late": late, "here": here}
+        order |= {"link": LINK.dump_python(artifact.manifest.target.link, mode="json")}
         said = _rendered(order | {"max_bytes": MAX_BYTES, "path": sys.path})
         content = output.read_bytes()
+    if said.pop("flown_here"):
+        artifact = artifact.reached_by(LocalLink()) if is_remote(artifact) else artifact
     total, length = float(said.pop("return")), int(said.pop("decisions"))
     kept = {"bytes": len(content), "sha256": sealed.sha256_bytes(content), "decisions": length, "seed": chosen, "chosen": why}
     flown = Figure(total, "return", source_of(artifact), 1, device=device_of(artifact), note="the filmed episode, whole")

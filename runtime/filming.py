@@ -17,9 +17,12 @@ from PIL import Image
 from ..errors import MissingTool, PilotfishError, Unsupported
 from ..policy.environment import check_env, control_hz, make_env
 from ..policy.scene import scene_of
+from ..targets.reach import LINK
 from .artifact import Artifact
-from .evaluate import _delays, play
-from .open import open_session
+from .behind_guard import guard_of
+from .flight import delays, take_off
+from .place import is_remote
+from .play import play
 
 SHOWN_S = 6.0
 """Seconds of the episode that are kept: a gait has repeated by then, and a fast robot has not left the floor that is drawn."""
@@ -63,9 +66,9 @@ class Camera(gymnasium.Wrapper):
 
 def shoot(order: dict[str, Any]) -> dict[str, Any]:
     """Fly and film as ordered; writes the film and returns what it shows."""
-    artifact = Artifact.load(order["artifact"])
+    artifact = Artifact.load(order["artifact"]).reached_by(LINK.validate_python(order["link"]))
     contract = artifact.manifest.contract
-    scene = scene_of(contract, order["env"], **_delays(order["observation_delay"], order["latency"], artifact))
+    scene = scene_of(contract, order["env"], **delays(order["observation_delay"], order["latency"], artifact, order["late"]))
     with closing(make_env(scene, disable_env_checker=True)) as plain:
         check_env(contract, plain)
         modes = plain.metadata.get("render_modes", [])
@@ -89,13 +92,17 @@ def shoot(order: dict[str, Any]) -> dict[str, Any]:
             raise Unsupported(f"environment {order['env']!r}", expected="pictures [height, width, 3]", found=f"{type(first)}")
         every = max(1, round(hz / FRAMES_PER_S))
         camera = Camera(world, every, int(SHOWN_S * hz / every) + 1)
-        with closing(open_session(artifact, trust=order["trust"])) as session:
+        artifact, session = take_off(artifact, trust=order["trust"], latency=order["latency"], here=order["here"])
+        with closing(session):
             total, decisions = play(session, camera, contract, order["seed"])
+        guard = guard_of(session)
     frames_per_s = hz / every
     pictures = [_fitted(frame) for frame in camera.frames]
     content, quality = _encoded(pictures, round(1000 / frames_per_s), order["max_bytes"])
     Path(order["output"]).write_bytes(content)
     return {
+        "flown_here": not is_remote(artifact),
+        "guard": guard.counters if guard else {},
         "return": total,
         "decisions": decisions,
         "env": str(scene),

@@ -15,14 +15,15 @@ ENOUGH_TO_COMPARE = 40
 """Responses from which on the two halves of a run are held against each other."""
 
 
-def paced_figures(paced: Paced, device: str, jitter_budget_us: float | None) -> dict[str, Figure]:
-    """Figures of a paced run, all measured on ``device``."""
-    n = len(paced.response_ns)
+def paced_figures(paced: Paced, device: str, jitter_budget_us: float | None, way: str = "") -> dict[str, Figure]:
+    """Figures of a paced run, all measured on ``device``; ``way``: what notes say of the calls, such as of a guard in them."""
+    n, after = len(paced.response_ns), f"; {way}" if way else ""
     note = f"from the release of the period to the action; slept to {SPIN_NS // 1000} us before the release, then spun; gc off"
+    note += after
     figures = percentile_figures("paced", paced.response_ns / 1e3, source="measured", device=device, note=note)
     ran = paced.call_ns[paced.call_ns >= 0] / 1e3
     figures["paced_call_p50_us"] = percentile_figures(
-        "paced_call", ran, source="measured", device=device, note="the call alone, with the caches that a pause leaves behind"
+        "paced_call", ran, source="measured", device=device, note=f"the call alone, with the caches that a pause leaves{after}"
     )["paced_call_p50_us"]
 
     def counted(value: int, note: str = "") -> Figure:

@@ -18,7 +18,7 @@ from typing import Any
 from .. import sealed
 from ..errors import PilotfishError
 from ..policy.bundle import Policy
-from ..runtime.evaluate import reference_returns
+from ..runtime.reference_returns import reference_returns
 from .config import train_config
 from .evaluation import held_out_seeds
 from .run import train

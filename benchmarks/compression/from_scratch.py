@@ -184,7 +184,7 @@ def _digest(settings: dict[str, Any]) -> str:
 
 def _train(settings: dict[str, Any], options: argparse.Namespace, results: Path) -> dict[str, Any]:
     import pilotfish
-    from pilotfish.runtime.evaluate import reference_returns
+    from pilotfish.runtime.reference_returns import reference_returns
     from pilotfish.targets.host import device_name
     from pilotfish.train import train, train_config
 

@@ -69,15 +69,17 @@ def _in_time(entry: Entry) -> Verdict:
     if result is None:
         return _verdict("open", "not measured", "has not been measured yet")
     deadline, met = result["deadline_us"], result["deadline_met"]
-    worst = figure(entry, "paced_worst_us") or figure(entry, "latency_us") or figure(entry, "tight_worst_us")
+    typical = figure(entry, "guarded_latency_us") or figure(entry, "latency_us")
+    worst = figure(entry, "paced_worst_us") or typical or figure(entry, "tight_worst_us")
     if worst is None:
         return _verdict("open", "no latency", "was measured, but no latency is reported")
     slowest = worst["value"]
-    if worst["key"] == "latency_us":
+    if worst is typical:
         known = worst["low"] is not None and worst["high"] is not None
         slowest = worst["high"] if known else slowest
         band = f" (band {duration(worst['low'])} … {duration(worst['high'])})" if known else ""
-        sentence = f"takes {duration(worst['value'])}{band} per decision"
+        behind = " behind its guard" if worst["key"] == "guarded_latency_us" else ""
+        sentence = f"takes {duration(worst['value'])}{band} per decision{behind}"
     else:
         doing = (
             "answers at most {} after its period began" if worst["key"] == "paced_worst_us" else "takes at most {} per decision"

@@ -168,4 +168,4 @@ def test_a_bench_charges_it(build, policy_of, tmp_path: Path, monkeypatch: pytes
     assert abs(figures["energy_uj"]["value"]) < 2_000  # of 10,000: the meter sees no difference
     monkeypatch.setattr(energy, "find_meter", lambda: (None, "no sensor"))
     data = bench(artifact, calls=200, paced_seconds=0, energy="auto")
-    assert "energy_uj" not in data["figures"] and any("no energy" in warning for warning in data["warnings"])
+    assert "energy_uj" not in data["figures"] and any("no energy" in note for note in data["notes"])

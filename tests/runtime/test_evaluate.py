@@ -8,14 +8,16 @@ import pytest
 from pilotfish.errors import BadInput, Unsupported
 from pilotfish.policy.environment import make_env
 from pilotfish.policy.reference import Reference
-from pilotfish.runtime import evaluate as evaluate_module
-from pilotfish.runtime.evaluate import evaluate, play, reference_returns
+from pilotfish.runtime import reference_returns as reference_module
+from pilotfish.runtime.evaluate import evaluate
+from pilotfish.runtime.play import play
+from pilotfish.runtime.reference_returns import reference_returns
 
 
 @pytest.fixture(autouse=True)
 def _gymnasium(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("gymnasium")
-    monkeypatch.setattr(evaluate_module, "_played", {})
+    monkeypatch.setattr(reference_module, "_played", {})
 
 
 @pytest.fixture
@@ -68,19 +70,19 @@ def test_reference_from_a_bundle_and_only_once(build, cartpole, tmp_path, monkey
     bundle = cartpole.save(tmp_path / "original.policy")
     artifact = build(cartpole)
     first = evaluate(artifact, episodes=3, reference=bundle)
-    monkeypatch.setattr(evaluate_module, "Reference", lambda policy: None)  # flying it again would fail
+    monkeypatch.setattr(reference_module, "Reference", lambda policy: None)  # flying it again would fail
     again = evaluate(artifact, episodes=3, reference=str(bundle))
     assert again["reference_returns"] == first["reference_returns"]
 
 
 def test_reference_returns_are_kept_in_a_folder(cartpole, tmp_path) -> None:
     first = reference_returns(cartpole, "CartPole-v1", [1, 2, 3], cache=tmp_path / "kept")
-    evaluate_module._played.clear()
+    reference_module._played.clear()
     (path,) = (tmp_path / "kept").iterdir()
     path.write_text(path.read_text().replace(str(first[0][0]), "123.5", 1))
     kept = reference_returns(cartpole, "CartPole-v1", [1, 2], cache=tmp_path / "kept")
     assert 123.5 in kept[0]
-    evaluate_module._played.clear()
+    reference_module._played.clear()
     path.write_text("{ torn")
     assert reference_returns(cartpole, "CartPole-v1", [1, 2, 3], cache=tmp_path / "kept") == first
 

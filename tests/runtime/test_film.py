@@ -11,7 +11,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from pilotfish.errors import BadInput, MissingTool, Unsupported
+from pilotfish.errors import BadInput, MissingTool, PilotfishError, Unsupported
 from pilotfish.policy import trust_env
 from pilotfish.runtime.artifact import RESULTS, Artifact
 from pilotfish.runtime.evaluate import evaluate
@@ -83,6 +83,25 @@ def test_the_film_shows_the_evaluated_episode_with_the_median_return(flicker: Ar
     assert base64.b64decode(inside) == content
     assert f"seed {made['seed']}" in text and "with the same return as there" in text
     assert report["artifacts"][0]["film"]["as_evaluated"] is True and "base64" not in (tmp_path / "report.json").read_text()
+
+
+def test_the_film_is_flown_as_the_evaluation_was(flicker: Artifact) -> None:
+    """Behind the guard, late, and with late decisions dropped: each of them changes the return, and the film's with it."""
+    from pilotfish.policy.guard_table import GUARD_FILE, dumped, guard_table
+
+    plain = evaluate(flicker, episodes=1, seed=30)["returns"]
+    (flicker.path / GUARD_FILE).write_text(dumped(guard_table(flicker.manifest.contract, {"action": {"high": 0.05}})))
+    seen = {tuple(plain)}
+    for settings in ({}, {"latency": 30_000.0}, {"latency": 70_000.0, "late": "drop"}):
+        evaluated = evaluate(flicker, episodes=1, seed=30, **settings)
+        made = film(flicker, **settings)
+        assert made["figures"]["return"]["value"] == made["evaluated_return"] == evaluated["returns"][0]
+        assert made["guard"] == evaluated["guard"] and made["guard"]["steps"] == 40 and made["guard"]["clamped"] > 0
+        assert made["env"] == evaluated.get("scene", "pilotfish_flicker:Flicker")
+        seen.add(tuple(evaluated["returns"]))
+    assert len(seen) == 4
+    with pytest.raises(PilotfishError, match="a bench of this very artifact"):
+        film(flicker, latency="measured")
 
 
 def test_a_film_that_returned_something_else_says_so(flicker: Artifact, tmp_path: Path) -> None:

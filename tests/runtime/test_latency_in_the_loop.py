@@ -5,13 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pilotfish.errors import BadInput
+from pilotfish.errors import BadInput, PilotfishError
 from pilotfish.policy.environment import make_env
 from pilotfish.policy.latency import Latency
 from pilotfish.policy.scene import Scene
+from pilotfish.runtime import flight
 from pilotfish.runtime.evaluate import evaluate
 from pilotfish.runtime.frequency import STEPS
 from pilotfish.runtime.slowest import slowest
+from pilotfish.targets.reach import parse_link
 
 gymnasium = pytest.importorskip("gymnasium")
 
@@ -37,6 +39,34 @@ def test_what_the_bench_measured_is_flown(build, policy_of) -> None:
     # What is wanted is the return without the device's latency: the reference flies as it was trained.
     assert measured["reference_returns"] == punctual["reference_returns"]
     assert by_hand["reference_returns"] != punctual["reference_returns"]
+
+
+def test_what_lies_here_is_replayed_without_a_connection(build, policy_of) -> None:
+    """A linked artifact that runs on this machine, too: its device has said all that is needed when it was benched."""
+    here = pendulum(policy_of, build)
+    here.store_result("bench", bench_of(80_000.0))
+    linked = here.reached_by(parse_link("agent://127.0.0.1:9"))  # nobody listens at the discard port
+    data = evaluate(linked, episodes=1, seed=3, latency="measured")
+    assert data["returns"] == evaluate(here, episodes=1, seed=3, latency="measured")["returns"]
+    assert "delays as the bench on the device stored them" in data["figures"]["return"]["note"]
+    for settings in ({"latency": "measured", "here": False}, {}):  # flown there: that needs the device
+        with pytest.raises(PilotfishError):
+            evaluate(linked, episodes=1, **settings)
+
+
+def test_what_does_not_run_here_is_asked_of_its_device(build, policy_of, monkeypatch: pytest.MonkeyPatch) -> None:
+    built = pendulum(policy_of, build)
+    built.store_result("bench", bench_of(80_000.0))
+    said: list[str] = []
+    linked = built.reached_by(parse_link("agent://127.0.0.1:9"), said.append)
+
+    def cannot(artifact, *, trust):
+        raise BadInput(artifact.path, expected="code for this machine", found="for another")
+
+    monkeypatch.setattr(flight, "open_session", lambda artifact, *, trust: cannot(artifact, trust=trust))
+    with pytest.raises(BadInput, match="for another"):
+        evaluate(linked, episodes=1, latency="measured")
+    assert len(said) == 1 and said[0].startswith("decisions are asked from its device") and "for another" in said[0]
 
 
 def test_a_bench_of_another_build_does_not_count(build, policy_of) -> None:

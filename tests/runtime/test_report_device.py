@@ -15,7 +15,7 @@ from pilotfish.runtime.bench import bench
 from pilotfish.runtime.report import write_report
 from pilotfish.runtime.report.html import embedded_json
 from pilotfish.runtime.report.plots import plots
-from pilotfish.runtime.soak import Soak
+from pilotfish.runtime.soak_run import Soak
 
 pytest.importorskip("plotly")
 pytest.importorskip("jinja2")

@@ -8,7 +8,8 @@ import pytest
 from pilotfish.errors import BadInput, Unsupported
 from pilotfish.figure import Figure
 from pilotfish.runtime import soak as soak_module
-from pilotfish.runtime.soak import STRETCHES, Soak, seconds_of, soak
+from pilotfish.runtime.soak import seconds_of, soak
+from pilotfish.runtime.soak_run import STRETCHES, Soak
 
 MS = 1_000_000
 

@@ -22,7 +22,7 @@ from pilotfish.policy.environment import make_env
 from pilotfish.policy.image import image_of, shape_of
 from pilotfish.policy.layers import Linear
 from pilotfish.policy.reference import Reference
-from pilotfish.runtime.evaluate import reference_returns
+from pilotfish.runtime.reference_returns import reference_returns
 from pilotfish.targets import load_target
 from pilotfish.train.config import SACConfig, train_config
 from pilotfish.train.run import train

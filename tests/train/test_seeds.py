@@ -18,8 +18,8 @@ import pytest
 pytest.importorskip("gymnasium", reason="gymnasium is not installed")
 
 from pilotfish.errors import BadInput, PilotfishError
-from pilotfish.runtime.evaluate import reference_returns
 from pilotfish.runtime.interquartile import interquartile_mean
+from pilotfish.runtime.reference_returns import reference_returns
 from pilotfish.train import PPOConfig, train, train_seeds
 from pilotfish.train.evaluation import held_out_seeds
 from pilotfish.train.one_seed import CHOOSING, JUDGING
