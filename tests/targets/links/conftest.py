@@ -28,6 +28,9 @@ from pilotfish.targets.links.link import Link
 from pilotfish.targets.links.open import open_link
 from pilotfish.targets.reach import AgentLink, SshLink, parse_link
 
+# The tests start programs under another account, by fork; gRPC's handlers of a fork, while an agent of the same process is at
+# work, have ended such a child by a signal before it became sshd.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 ROOT = Path(pilotfish.__file__).resolve().parent
 ACCOUNT = "pilotfish-test"
 """Where the tests run as root (containers do), sshd runs as this one; .ci/run makes it."""
