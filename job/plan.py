@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,25 +16,9 @@ from ..runtime.artifact import RESULTS, Artifact
 from ..targets import host, load_target
 from ..targets.profile import TARGET, Target
 from .cache import Listener, Silent, StepCache, fingerprint
+from .outcome import JobResult, failed_gates, report_gates
 from .schema import ExportSettings, Job
 from .summary import one_line
-
-
-@dataclass
-class JobResult:
-    """What a job made, and which of its gates failed."""
-
-    folder: Path
-    report: Path
-    original: Policy
-    compressed: Policy | None
-    artifacts: list[Artifact] = field(default_factory=list)
-    failed_gates: list[str] = field(default_factory=list)
-    """Also why an export of the job's last policy was refused."""
-    refused: list[str] = field(default_factory=list)
-    """Why an export of the original was refused, where a compressed policy takes its place."""
-    unproven: list[str] = field(default_factory=list)
-    """Artifacts that were built and cannot run on this machine, and why."""
 
 
 def run_job(job: Job, *, listener: Listener | None = None, progress: bool = True) -> JobResult:
@@ -68,17 +51,8 @@ def run_job(job: Job, *, listener: Listener | None = None, progress: bool = True
     if not result.artifacts:
         raise GateFailed("; ".join(result.refused + result.failed_gates))
     run.report(result)
+    result.failed_gates += report_gates(result.report) if job.report.fail_on else []
     return result
-
-
-def failed_gates(artifact: Artifact) -> list[str]:
-    """One line for every stored verdict of the artifact that is bad: parity, return gate."""
-    failed = []
-    if (verify := artifact.result("verify")) and not verify["passed"]:
-        failed.append(f"{artifact.label}: does not match its golden rollout (tolerance {verify['tolerance']:g})")
-    if (evaluate := artifact.result("evaluate")) and not evaluate["passed"]:
-        failed.append(f"{artifact.label}: keeps less of the return than the gate {evaluate['gate']:g} asks for")
-    return failed
 
 
 class _Run:
@@ -103,6 +77,11 @@ class _Run:
                     found=repr(item.backend),
                     repair=near(item.backend, list(target.backends)),
                 )
+        if self.job.report.fail_on:
+            from ..runtime.report.gates import parse_gate
+
+            for text in self.job.report.fail_on:
+                parse_gate(text, "[report] fail_on")
         config = self._train_config()
         for path in self._teachers():
             Policy.load(path)
@@ -310,7 +289,7 @@ class _Run:
         return {"machine": host.device_name()} if target.link.kind == "local" else {}
 
     def report(self, result: JobResult) -> None:
-        """The page and its JSON."""
+        """The page and its JSON; the JUnit XML, where gates are asked for."""
         from ..runtime.report import write_report
 
         proofs = [
@@ -318,13 +297,17 @@ class _Run:
             for a in result.artifacts
             for name in ("verify", "bench", "evaluate", "film")
         ]
-        depends = {"artifacts": [a.digest for a in result.artifacts], "results": proofs, "title": self.job.report.title}
+        settings, written = self.job.report, [result.report, result.report.with_suffix(".json")]
+        depends = {"artifacts": [a.digest for a in result.artifacts], "results": proofs, "title": settings.title}
+        if settings.fail_on:
+            depends["fail_on"] = settings.fail_on
+            written.append(result.report.with_suffix(".junit.xml"))
 
         def action() -> str:
-            write_report(result.artifacts, result.report, title=self.job.report.title or self.job.name)
+            write_report(result.artifacts, result.report, title=settings.title or self.job.name, fail_on=settings.fail_on)
             return str(result.report)
 
-        self.cache.run("report", depends, [result.report, result.report.with_suffix(".json")], action)
+        self.cache.run("report", depends, written, action)
 
 
 def _save(policy: Policy, path: Path) -> str:

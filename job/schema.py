@@ -103,6 +103,9 @@ class ReportSettings:
     """File name inside the job's output folder; the JSON lies beside it."""
     title: str | None = None
     """Title of the page; default: the job's name."""
+    fail_on: tuple[str, ...] = ()
+    """Gates as of ``pilotfish report --fail-on``: in_time, regression, "paced_p99_us<500" …; one that fails is one of the job's
+    failed gates. All of the report is written all the same, with JUnit XML beside it."""
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -50,16 +50,14 @@ class Outcome:
     """In words."""
 
 
-def parse_gate(text: str) -> Gate:
-    """ "in_time", "regression" or "FIGURE OPERATOR NUMBER"; BadInput for anything else."""
+def parse_gate(text: str, where: str = "--fail-on") -> Gate:
+    """ "in_time", "regression" or "FIGURE OPERATOR NUMBER"; BadInput for anything else, which stands ``where``."""
     known = (*QUESTIONS, REGRESSION)
     if text.strip() in known:
         return Gate(text.strip(), text.strip())
     found = _LIMIT.fullmatch(text)
     if not found:
-        raise BadInput(
-            "--fail-on", expected=f"{', '.join(known)}, or a figure's limit such as paced_p99_us<500", found=repr(text)
-        )
+        raise BadInput(where, expected=f"{', '.join(known)}, or a figure's limit such as paced_p99_us<500", found=repr(text))
     return Gate(text.strip(), found[1], found[2], float(found[3]))
 
 
