@@ -104,8 +104,6 @@ def bench(
             )
             if is_behind_terminal(artifact):  # an emulator's clock is its cycle model
                 figures = {name: dataclasses.replace(figure, source="estimated") for name, figure in figures.items()}
-            if session.client.identity.guarded:
-                figures = {name: _alone(figure) if name.startswith("paced") else figure for name, figure in figures.items()}
             fields |= told | {"runner": session.client.identity.board, "notes": [NO_ENERGY["wire"]] if energy else []}
         else:
             facts, meter = device_facts(), load_meter(energy) if energy else None
@@ -132,10 +130,6 @@ def bench(
     data = result(artifact, figures, **fields)
     artifact.store_result("bench", data)
     return data
-
-
-def _alone(figure: Figure) -> Figure:
-    return dataclasses.replace(figure, note="; ".join(filter(None, (figure.note, "the policy alone, its guard left out"))))
 
 
 def _opened(artifact: Artifact, trust: bool, realtime: bool, pin: int | None) -> Session:

@@ -82,7 +82,7 @@ class Server:
         }
         if self._guarded is not None:
             self._requests |= {Kind.GUARDED: (4 + 4 * obs, self._guarded_step), Kind.GUARD: (0, self._guard_counters)}
-            self._requests[Kind.TIGHT_GUARDED] = (4, self._tight_guarded)
+            self._requests |= {Kind.TIGHT_GUARDED: (4, self._tight_guarded), Kind.PACED_GUARDED: (12, self._paced_guarded)}
         session.reset()
 
     @property
@@ -194,11 +194,18 @@ class Server:
         return self._reset(b"")
 
     def _paced(self, payload: bytes) -> bytes:
+        return self._pace(payload, self.session.act)
+
+    def _paced_guarded(self, payload: bytes) -> bytes:
+        assert self._guarded is not None
+        return self._pace(payload, GuardedSession(self.session, self._guarded.guard.table).act)
+
+    def _pace(self, payload: bytes, act: Callable[[np.ndarray], np.ndarray]) -> bytes:
         periods, fraction, whole = struct.unpack("<III", payload)
         self._measurable(periods, SAMPLES // 2)
         if not 0 < whole < 1 << 31:
             raise _Refuse(Refusal.OUT_OF_RANGE, "a period is from 1 to 2^31 - 1 ticks")
-        rows, act = self._rows, self.session.act
+        rows = self._rows
         run = pace(lambda k: act(rows[k % len(rows)]), CLOCK_HZ / (whole + fraction / WRAP), periods)
         skipped = run.start_ns < 0
         start = np.where(skipped, SKIPPED, np.minimum(run.start_ns, MAX_TICKS))

@@ -30,6 +30,7 @@ MAX_EMULATED_SECONDS = 30.0
 """For the paced run of an emulator."""
 LEAST = 8
 """Samples that are taken however slow it is."""
+ALONE = "the policy alone, its guard left out"
 Told = Callable[[int], None]
 
 
@@ -47,7 +48,7 @@ def wire_bench(
     """(figures, fields of the result) of ``observations`` float32 [N, n]: as many of the first as the device can hold are used.
 
     TIGHT: up to ``calls`` decisions back to back, as many as fit into MAX_TIGHT_SECONDS; behind a guard, if there is one, as
-    many again. PACED: ``paced_seconds`` at ``hz`` against absolute releases; of an emulator, what fits into
+    many again. PACED: ``paced_seconds`` at ``hz`` against absolute releases, behind the guard; of an emulator, what fits into
     MAX_EMULATED_SECONDS. Both run wholly on the device; neither contains the line. ``round_trip`` does: from the observation
     here to the action here, which is what a loop that is closed over the link pays.
     """
@@ -66,13 +67,14 @@ def wire_bench(
     session.act(observations[0])
     first_us, here_s = session.last_us, time.perf_counter() - begin
     tight_us = _tight_us(session, observations, calls, here_s, told, guarded=False)
-    guarded_us = None
-    if session.guarded:
+    guarded, guarded_us = session.guarded, None
+    if guarded:
         try:
             guarded_us = _tight_us(session, observations, calls, here_s, told, guarded=True)
         except Refused as error:
-            if error.code != Refusal.UNKNOWN_KIND:  # the device's program is older than this request
+            if error.code != Refusal.UNKNOWN_KIND:
                 raise
+            guarded = False  # the device's program is older than this request
     trips_us = _round_trips(session, observations)
     done = total - periods
     told(0)
@@ -84,16 +86,16 @@ def wire_bench(
     figures["first_call_us"] = Figure(first_us, "us", "measured", device=device, note="cold: the first call after loading")
     fields: dict[str, Any] = {"histograms": {"tight": histogram(tight_us)}, "deadline_met": None}
     if guarded_us is not None:
-        cost = guard_figures(tight_us, guarded_us, device)
-        way = f"{how}; every decision through the guard"
-        cost["guarded_p50_us"] = dataclasses.replace(cost["guarded_p50_us"], note=way)
-        figures |= cost
+        figures |= guard_figures(tight_us, guarded_us, device, f"{how}; every decision through the guard")
     if periods:
-        paced = _paced(session, observations, hz, periods)
-        note = "from the release of the period to the action, by the device's own clock; absolute releases"
+        paced = _paced(session, observations, hz, periods, guarded)
+        way = "through the guard, both on the device" if guarded else ALONE if session.guarded else ""
+        note = "; ".join(
+            filter(None, ("from the release of the period to the action, by the device's own clock; absolute releases", way))
+        )
         figures |= {
             name: dataclasses.replace(figure, note=note if figure.note.startswith("from the release") else figure.note)
-            for name, figure in paced_figures(paced, device, jitter_budget_us).items()
+            for name, figure in paced_figures(paced, device, jitter_budget_us, way).items()
         }
         fields |= paced_fields(paced)
         fields["histograms"]["paced"] = histogram(paced.response_ns / 1e3)
@@ -124,16 +126,16 @@ def _tight_us(
     return np.concatenate(parts) * 1e6 / client.identity.clock_hz
 
 
-def _paced(session: WireSession, observations: np.ndarray, hz: float, periods: int) -> Paced:
+def _paced(session: WireSession, observations: np.ndarray, hz: float, periods: int, guarded: bool) -> Paced:
     """All ``periods`` in as few runs as the device can; an emulator, which says that it is at work, first shows its rate."""
     if not session.client.busy or periods <= LEAST:
-        return session.paced(observations, hz, periods)
+        return session.paced(observations, hz, periods, guarded=guarded)
     begin = time.perf_counter()
-    first = session.paced(observations, hz, LEAST)
+    first = session.paced(observations, hz, LEAST, guarded=guarded)
     more = min(periods - LEAST, int(LEAST * (MAX_EMULATED_SECONDS / (time.perf_counter() - begin) - 1)))
     if more < 1:
         return first
-    rest = session.paced(observations, hz, more)
+    rest = session.paced(None, hz, more, guarded=guarded)
     both = (np.concatenate([getattr(run, name) for run in (first, rest)]) for name in ("response_ns", "start_ns", "call_ns"))
     return Paced(*both, first.period_ns)
 

@@ -192,16 +192,18 @@ class WireSession:
         self.reset()
         return ticks * 1e6 / self.client.identity.clock_hz
 
-    def paced(self, observations: np.ndarray, hz: float, periods: int) -> Paced:
+    def paced(self, observations: np.ndarray | None, hz: float, periods: int, *, guarded: bool = False) -> Paced:
         """``periods`` decisions made there at ``hz``, against absolute releases of the device's own clock; ends the episode.
 
         The longest run is what the device can remember: more periods are made in several runs, whose joints are not paced.
+        ``observations`` None: those that it holds already. ``guarded``: behind the device's guard; Refused where it has none.
         """
-        self.client.hold(np.asarray(observations, np.float32))
+        if observations is not None:
+            self.client.hold(np.asarray(observations, np.float32))
         identity = self.client.identity
         most, runs = max(1, identity.samples // 2), []
         for first in range(0, periods, most):
-            runs.append(self.client.paced(hz, min(most, periods - first)))
+            runs.append(self.client.paced(hz, min(most, periods - first), guarded=guarded))
         self.reset()
         to_ns, period = 1e9 / identity.clock_hz, 1e9 / hz
         responses = [_responses(start * to_ns, duration * to_ns, period) for start, duration in runs]

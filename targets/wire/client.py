@@ -199,16 +199,18 @@ class Client:
             parts.append(self._samples(count))
         return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 
-    def paced(self, hz: float, periods: int) -> tuple[np.ndarray, np.ndarray]:
+    def paced(self, hz: float, periods: int, *, guarded: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """(start, duration) in ticks of each of ``periods`` periods at ``hz``, int64 [periods] each.
 
         start: from the release to the start of the decision; -1: the period had passed entirely, and was skipped.
         duration: of the decision alone; -1 where it was skipped. At most ``identity.samples`` / 2 periods.
+        ``guarded``: as for :meth:`tight`.
         """
         fraction, whole = pack_period(hz, self.identity.clock_hz)
         # A decision that is far slower than its period lengthens the run: twice its length, and what one attempt has.
         seconds = 2 * periods / hz
-        self.request(Kind.PACED, struct.pack("<III", periods, fraction, whole), seconds=seconds)
+        kind = Kind.PACED_GUARDED if guarded else Kind.PACED
+        self.request(kind, struct.pack("<III", periods, fraction, whole), seconds=seconds)
         pairs = self._samples(2 * periods).reshape(periods, 2)
         skipped = pairs[:, 0] == WRAP - 1
         return np.where(skipped, -1, pairs[:, 0]), np.where(skipped, -1, pairs[:, 1])

@@ -38,6 +38,7 @@ class Kind(IntEnum):
     GUARDED = 12
     GUARD = 13
     TIGHT_GUARDED = 14
+    PACED_GUARDED = 15
     BUSY = 0x7E
     """Only as a reply (0xFE), to nothing: whoever stands on the line for the device says that it is at work, so wait on."""
     ERROR = 0x7F

@@ -221,6 +221,8 @@ def test_behind_a_guard_it_acts_as_the_guard_does(tmp_path, system_compiler):
     assert client.identity.guard_mark == guard_mark(table)
     client.hold(rows[1:7])
     assert (client.tight(50, guarded=True) == 1).all() and client.guard_counters() == counters
+    start, duration = client.paced(CLOCK_HZ / 200, 12, guarded=True)
+    assert (start >= 0).all() and (duration == 1).all() and client.guard_counters() == counters
     guard.reset()  # as a reset of the device's guard: no action before the first one
     np.testing.assert_allclose(client.guarded_step(rows[1]).action, guard.step(rows[1], reference.act)[0], rtol=0, atol=1e-6)
     bare = tmp_path / "bare"
@@ -228,7 +230,12 @@ def test_behind_a_guard_it_acts_as_the_guard_does(tmp_path, system_compiler):
     client = client_of(compiled(policy, bare, system_compiler))
     assert not client.identity.guarded
     client.hold(rows[1:2])
-    for ask in (client.guard_counters, lambda: client.guarded_step(rows[1]), lambda: client.tight(1, guarded=True)):
+    for ask in (
+        client.guard_counters,
+        lambda: client.guarded_step(rows[1]),
+        lambda: client.tight(1, guarded=True),
+        lambda: client.paced(100, 1, guarded=True),
+    ):
         with pytest.raises(Refused, match="no such request"):
             ask()
 

@@ -278,7 +278,8 @@ def test_an_episode_that_is_too_long_to_keep_does_not_outlive_its_connection(pol
 def test_decisions_behind_the_guard_are_timed_and_not_counted(policy_of):
     policy, table = policy_of("gru"), guard_of()
     session = WireSession(Client(Memory(Server(Reference(policy), policy.digest, "", table))), policy.contract)
-    figures, _ = wire_bench(session, policy.golden.obs, 100.0, 200, 0.0, device="here", jitter_budget_us=None)
+    figures, _ = wire_bench(session, policy.golden.obs, 100.0, 200, 0.1, device="here", jitter_budget_us=None)
+    assert figures["paced_misses"].samples == 10 and "through the guard" in figures["paced_p50_us"].note
     assert figures["guarded_p50_us"].samples == figures["tight_p50_us"].samples == 200
     extra = figures["guarded_p50_us"].value - figures["tight_p50_us"].value
     assert figures["guard_us"].value == pytest.approx(extra, abs=10)
@@ -293,11 +294,11 @@ def test_no_bytes_harm_it(policy_of):
     server, generator, decoder = Server(Reference(policy), policy.digest, "", guard_of()), random.Random(3), Decoder()
     sizes = (0, 4, 8, 12, 20, 24, 48)
     for _ in range(20_000):
-        kind, size = generator.randrange(15), generator.choice(sizes)
+        kind, size = generator.randrange(16), generator.choice(sizes)
         payload = bytearray(generator.randbytes(size))
-        if kind in (Kind.TIGHT, Kind.TIGHT_GUARDED, Kind.PACED, Kind.ROW):
+        if kind in (Kind.TIGHT, Kind.TIGHT_GUARDED, Kind.PACED, Kind.PACED_GUARDED, Kind.ROW):
             payload[:4] = struct.pack("<I", generator.randrange(3))[:size]
-        if kind == Kind.PACED:
+        if kind in (Kind.PACED, Kind.PACED_GUARDED):
             payload[4:12] = struct.pack("<II", 0, generator.randrange(1000))[: max(0, size - 4)]
         frame = bytearray(encode(kind, generator.getrandbits(32), bytes(payload)))
         if generator.random() < 0.5:

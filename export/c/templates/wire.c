@@ -17,7 +17,7 @@ enum {
 };
 
 enum {
-  IDENTIFY = 1, RESET, STEP, GET_STATE, SET_STATE, ROW, TIGHT, PACED, SAMPLES, STATS, STOP, GUARDED, GUARD, TIGHT_GUARDED,
+  IDENTIFY = 1, RESET, STEP, GET_STATE, SET_STATE, ROW, TIGHT, PACED, SAMPLES, STATS, STOP, GUARDED, GUARD, TIGHT_GUARDED, PACED_GUARDED,
   ERROR = 0x7F
 };
 enum { UNKNOWN_KIND = 1, WRONG_LENGTH, OUT_OF_RANGE, FAILED, WRONG_VERSION };
@@ -52,7 +52,7 @@ static uint32_t samples_held;
 /* The guard around the policy (guard.h), where it was exported with one; STEP, TIGHT and PACED are the policy alone. */
 #if defined(WIRE_GUARD)
 static policy_guard_t guard;
-static policy_guard_t timed; /* TIGHT_GUARDED's: the counters count no decision that was only made to be timed */
+static policy_guard_t timed; /* TIGHT_GUARDED's and PACED_GUARDED's: the counters count no decision that was only made to be timed */
 #define HAS_GUARD 1
 static void begin(void) { policy_guard_reset(&guard, state); }
 #else
@@ -133,6 +133,8 @@ static void refuse(uint32_t code, const char *why) {
 
 static void answer(uint32_t length) { put(out.bytes + 6, length); }
 
+static void alone(const float *row) { policy_step(row, state, action); }
+
 static uint32_t decide(const float *row) {
   const uint32_t start = board_clock();
   policy_step(row, state, action);
@@ -140,6 +142,8 @@ static uint32_t decide(const float *row) {
 }
 
 #if defined(WIRE_GUARD)
+static void behind_guard(const float *row) { policy_guard_step(&timed, row, 0, state, action, 0); }
+
 static uint32_t decide_guarded(const float *row) {
   const uint32_t start = board_clock();
   policy_guard_step(&timed, row, 0, state, action, 0);
@@ -231,7 +235,7 @@ static void tight(uint32_t calls, uint32_t (*one)(const float *row)) {
 
 /* One decision per period against absolute releases: ticks from the release to its start, and ticks that it took. A period
    that had passed entirely before its decision could start is skipped. The period is whole + fraction / 2^32 ticks. */
-static void paced(uint32_t periods, uint32_t fraction, uint32_t whole) {
+static void paced(uint32_t periods, uint32_t fraction, uint32_t whole, void (*one)(const float *row)) {
   uint32_t row = 0, part = 0, release;
   samples_held = 0;
   begin();
@@ -247,7 +251,7 @@ static void paced(uint32_t periods, uint32_t fraction, uint32_t whole) {
       samples[2 * k] = SKIPPED;
       samples[2 * k + 1] = 0;
     } else {
-      policy_step(rows[row], state, action);
+      one(rows[row]);
       samples[2 * k + 1] = board_clock() - now;
       row = row + 1 < rows_held ? row + 1 : 0;
     }
@@ -260,7 +264,7 @@ static void paced(uint32_t periods, uint32_t fraction, uint32_t whole) {
 
 static void measure(uint8_t kind, const uint8_t *payload) {
   const uint32_t count = get(payload);
-  const uint32_t most = kind == PACED ? WIRE_SAMPLES / 2 : WIRE_SAMPLES;
+  const uint32_t most = kind == PACED || kind == PACED_GUARDED ? WIRE_SAMPLES / 2 : WIRE_SAMPLES;
   if (rows_held == 0) {
     refuse(OUT_OF_RANGE, "no observation is held: send ROW first");
   } else if (count == 0 || count > most) {
@@ -276,8 +280,14 @@ static void measure(uint8_t kind, const uint8_t *payload) {
 #endif
   } else if (get(payload + 8) == 0 || get(payload + 8) >> 31) {
     refuse(OUT_OF_RANGE, "a period is from 1 to 2^31 - 1 ticks");
+#if defined(WIRE_GUARD)
+  } else if (kind == PACED_GUARDED) {
+    policy_guard_init(&timed, state);
+    paced(count, get(payload + 4), get(payload + 8), behind_guard);
+    answer(0);
+#endif
   } else {
-    paced(count, get(payload + 4), get(payload + 8));
+    paced(count, get(payload + 4), get(payload + 8), alone);
     answer(0);
   }
 }
@@ -327,6 +337,8 @@ static int32_t length_of(uint8_t kind) {
       return 0;
     case TIGHT_GUARDED:
       return 4;
+    case PACED_GUARDED:
+      return 12;
 #endif
     default:
       return -1;
@@ -374,6 +386,7 @@ static void carry_out(uint8_t kind, const uint8_t *payload) {
       guard_counters();
       return;
     case TIGHT_GUARDED:
+    case PACED_GUARDED:
       measure(kind, payload);
       return;
 #endif
