@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from ..errors import Unsupported
 from ..policy.guard_table import GUARD_FILE, read_guard
 from .artifact import Artifact
 from .c_session import CSession
 from .guarded_c_session import GuardedCSession
 from .guarded_session import GuardedSession
+from .open import open_session
 from .session import Session
 
 Guarded = GuardedCSession | GuardedSession
@@ -34,5 +36,16 @@ def guard_of(session: Session) -> Guarded | None:
 def way_of(session: Session) -> str:
     """What a figure's note says of a decision by this session; empty for the policy alone."""
     if isinstance(session, GuardedCSession):
-        return "through the guard, both in C"
+        return "through the guard, both in C, called through ctypes"
     return "through the guard, which is in Python" if isinstance(session, GuardedSession) else ""
+
+
+def open_guarded(artifact: Artifact, *, trust: bool = False, judge_deadline: bool = False) -> Guarded:
+    """A session for an artifact that was exported with ``--guard``, behind that guard; Unsupported for any other."""
+    if read_guard(artifact.path) is None:
+        raise Unsupported(
+            artifact.path, expected="an artifact with a guard", found="none", repair="Export it with --guard auto, or a TOML file"
+        )
+    session = behind_guard(open_session(artifact, trust=trust), artifact, judge_deadline=judge_deadline)
+    assert isinstance(session, Guarded)
+    return session

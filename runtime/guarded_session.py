@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import numpy as np
 
 from ..errors import BadInput, Unsupported
 from ..policy.guard import Flag, Guard, GuardTable
-from ..policy.guard_table import read_guard
 from ..targets.wire.messages import Identity, guard_mark
-from .artifact import Artifact
-from .open import open_session
 from .session import Session, checked_output
 from .wire_session import WireSession
 
@@ -105,13 +101,3 @@ def _same_guard(identity: Identity, table: GuardTable) -> None:
             found=f"another one ({identity.guard_mark:04x})",
             repair="Flash or install this artifact there",
         )
-
-
-def open_guarded(artifact: Artifact, *, trust: bool = False, **settings: Any) -> GuardedSession:
-    """A session for an artifact that was exported with ``--guard``, behind that guard; Unsupported for any other."""
-    table = read_guard(artifact.path)
-    if table is None:
-        raise Unsupported(
-            artifact.path, expected="an artifact with a guard", found="none", repair="Export it with --guard auto, or a TOML file"
-        )
-    return GuardedSession(open_session(artifact, trust=trust), table, **settings)

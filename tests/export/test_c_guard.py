@@ -17,7 +17,8 @@ from pilotfish.policy.guard import COUNTERS, MOST, Flag, Guard, GuardTable
 from pilotfish.policy.guard_table import guard_table, read_guard
 from pilotfish.policy.layers import Linear
 from pilotfish.runtime.artifact import Artifact
-from pilotfish.runtime.guarded_session import GuardedSession, open_guarded
+from pilotfish.runtime.behind_guard import open_guarded
+from pilotfish.runtime.guarded_c_session import GuardedCSession
 
 N, M = 3, 2
 SPECIAL = [0.0, -0.0, 1.0, -1.0, 2.5, 1e-40, -1e-40, MOST, -MOST, np.inf, -np.inf, np.nan]
@@ -237,7 +238,7 @@ def test_an_artifact_flies_behind_its_guard(exported) -> None:
     assert {"guard.json", "guard.c", "guard.h", "guard_timing.c"} <= set(artifact.manifest.files)
     session = open_guarded(Artifact.load(artifact.path), trust=True)
     try:
-        assert isinstance(session, GuardedSession)
+        assert isinstance(session, GuardedCSession)
         reference, guard = session.inner, Guard(table)
         for obs in hostile():
             expected, _ = guard.step(obs, reference.act)

@@ -11,9 +11,10 @@ from pilotfish.errors import BadInput, MissingTool
 from pilotfish.policy.guard import GuardTable
 from pilotfish.policy.reference import Reference
 from pilotfish.runtime import remote
+from pilotfish.runtime.behind_guard import open_guarded
 from pilotfish.runtime.bench import bench
 from pilotfish.runtime.evaluate import evaluate
-from pilotfish.runtime.guarded_session import GuardedSession, open_guarded
+from pilotfish.runtime.guarded_session import GuardedSession
 from pilotfish.runtime.open import open_session
 from pilotfish.runtime.trust import remember
 from pilotfish.runtime.verify import verify
