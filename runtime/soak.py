@@ -69,8 +69,9 @@ def soak(
         asked = {"seconds": seconds, "control_hz": control_hz, "realtime": realtime, "pin": pin}
         there = run_there(artifact, "soak", asked, trust=trust, progress=progress)
         if there is None:
-            repair = "Use pilotfish bench --paced-seconds, which the device times itself"
-            raise Unsupported("soak", expected="a device with a Python", found="one without", repair=repair)
+            from .wire_soak import wire_soak
+
+            return wire_soak(artifact, seconds, rate, trust=trust, realtime=realtime, pin=pin, progress=progress, say=say)
         return there
     rows = list(checked_golden(artifact).obs.astype(np.float32))
     facts = device_facts()

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import Unreachable
 from ..figure import Figure
 from .pace import SPIN_NS, Clock, MonotonicClock, pace
 from .place import Progress
@@ -39,17 +40,23 @@ class Soak:
         moment: Callable[[], dict[str, Any]],
         clock: Clock | None = None,
         spin_ns: int = SPIN_NS,
+        block_seconds: float = BLOCK_SECONDS,
     ) -> None:
-        self.call, self.hz, self.seconds, self.moment = call, hz, seconds, moment
+        self.call, self.hz, self.seconds, self.moment, self.block_seconds = call, hz, seconds, moment, block_seconds
+        self.lost = ""
+        """Why the device was lost before the end; empty: it was not."""
         self.clock, self.spin_ns = clock or MonotonicClock(), spin_ns
         self.whole, self.stretches = Streaming(), list[Stretch]()
         self.misses = self.longest_miss_run = self.rested = self.jitter_ns = self.periods = 0
         self.measured_s = 0.0
 
     def go(self, progress: Progress | None = None, say: Callable[[str], object] | None = None) -> bool:
-        """Run to the end -> False, or until an interrupt -> True; KeyboardInterrupt if it comes before the first block ends."""
+        """Run to the end -> False, or until an interrupt, or the loss of a device -> True.
+
+        Raises KeyboardInterrupt or Unreachable if that comes before the first block ends.
+        """
         total = max(1, round(self.hz * self.seconds))
-        block = max(1, min(round(self.hz * BLOCK_SECONDS), total))
+        block = max(1, min(round(self.hz * self.block_seconds), total))
         per_stretch = max(block, math.ceil(total / STRETCHES))
         self._origin, first = self.clock.now_ns() + max(self.spin_ns, 1000), 0
         part = Part(0, Streaming())
@@ -63,11 +70,12 @@ class Soak:
                 if progress:
                     progress(min(round(first / self.hz), round(self.seconds)), round(self.seconds))
                 first = self._rest(part, first, total, ended)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Unreachable) as end:
             if part.periods:
                 self._close(part, say)
             if not self.stretches:
                 raise
+            self.lost = str(end) if isinstance(end, Unreachable) else ""
             return True
         return False
 

@@ -10,12 +10,13 @@ import pytest
 from pilotfish.errors import BadInput, MissingTool
 from pilotfish.policy.guard import GuardTable
 from pilotfish.policy.reference import Reference
-from pilotfish.runtime import remote
-from pilotfish.runtime.behind_guard import open_guarded
+from pilotfish.runtime import remote, wire_soak
+from pilotfish.runtime.behind_guard import behind_guard
 from pilotfish.runtime.bench import bench
 from pilotfish.runtime.evaluate import evaluate
 from pilotfish.runtime.guarded_session import GuardedSession
 from pilotfish.runtime.open import open_session
+from pilotfish.runtime.soak import soak
 from pilotfish.runtime.trust import remember
 from pilotfish.runtime.verify import verify
 from pilotfish.targets.reach import parse_link
@@ -70,7 +71,7 @@ def test_the_whole_flow_of_a_guarded_policy_without_python(there, device):
     figures = bench(artifact, calls=200, paced_seconds=0.1, control_hz=100)["figures"]
     assert figures["guarded_p50_us"]["samples"] == 200 and "through the guard" in figures["guarded_p50_us"]["note"]
     assert figures["guard_us"]["source"] == "measured" and figures["paced_misses"]["samples"] == 10
-    session, mirror = open_guarded(artifact), GuardedSession(Reference(artifact.policy), GUARD)
+    session, mirror = behind_guard(open_session(artifact), artifact), GuardedSession(Reference(artifact.policy), GUARD)
     try:
         assert session.inner.guarded and not session.counters["steps"]
         for k, obs in enumerate(artifact.golden.obs[:80]):
@@ -87,9 +88,34 @@ def test_the_whole_flow_of_a_guarded_policy_without_python(there, device):
     assert flown["guard"]["obs_out_of_range"] > 0 and flown["guard"]["fell_back"] > 0
 
 
+@pytest.mark.parametrize("guard", [None, GUARD])
+def test_a_soak_without_python_paces_itself_there(there, monkeypatch, guard):
+    monkeypatch.setattr(wire_soak, "BLOCK_SECONDS", 0.5)
+    monkeypatch.setattr(wire_soak, "WARM_SECONDS", 0.1)
+    artifact, seen, lines = there("bare", guard=guard), [], []
+    data = soak(artifact, 2.0, control_hz=100, progress=lambda done, total: seen.append((done, total)), say=lines.append)
+    figures = data["figures"]
+    assert figures["soak_p50_us"]["samples"] + data["rested_periods"] == 200 and figures["soak_p50_us"]["value"] > 0
+    assert ("through the guard" in figures["soak_p50_us"]["note"]) is (guard is not None)
+    assert figures["soak_p50_us"]["source"] == "measured" and "native runner" in data["runner"]
+    assert len(data["stretches"]) == len(lines) >= 3 and seen[-1] == (2, 2) and not data["interrupted"]
+    assert data["warnings"] == [wire_soak.NOT_READ] and artifact.result("soak")["stretches"] == data["stretches"]
+
+
+def test_a_soak_keeps_what_was_measured_when_its_connection_is_killed(there, devices, monkeypatch):
+    monkeypatch.setattr(wire_soak, "BLOCK_SECONDS", 0.5)
+
+    def progress(done, total):
+        if done >= 1:
+            devices.cut()
+
+    data = soak(there("bare"), 60.0, control_hz=100, progress=progress)
+    assert data["interrupted"] and 0.5 <= data["seconds"] < 20 and "ended early: ssh://" in data["warnings"][-1]
+
+
 def test_a_guarded_episode_goes_on_when_its_connection_is_killed(there, devices):
     artifact = there("bare", guard=GUARD)
-    session, mirror = open_guarded(artifact), GuardedSession(Reference(artifact.policy), GUARD)
+    session, mirror = behind_guard(open_session(artifact), artifact), GuardedSession(Reference(artifact.policy), GUARD)
     try:
         for k in range(24):
             if k == 12:
