@@ -21,6 +21,7 @@ from pilotfish.runtime.serve import CLOCK_HZ, Server
 from pilotfish.runtime.session import Session
 from pilotfish.runtime.wire_bench import wire_bench
 from pilotfish.runtime.wire_session import CHECKPOINT_STEPS, WireSession
+from pilotfish.runtime.wire_soak import WireSoak
 from pilotfish.targets.wire.client import Client, Refused
 from pilotfish.targets.wire.frames import Decoder, encode
 from pilotfish.targets.wire.messages import Kind, floats
@@ -286,6 +287,17 @@ def test_decisions_behind_the_guard_are_timed_and_not_counted(policy_of):
     assert session.guard_counters["steps"] == 0
     bare = WireSession(Client(Memory(Server(Reference(policy), policy.digest, ""))), policy.contract)
     assert "guard_us" not in wire_bench(bare, policy.golden.obs, 100.0, 20, 0.0, device="here", jitter_budget_us=None)[0]
+
+
+def test_a_soak_of_a_device_that_remembers_little_is_made_of_many_short_blocks(policy_of, monkeypatch):
+    monkeypatch.setattr("pilotfish.runtime.serve.SAMPLES", 40)
+    run = WireSoak(serving(policy_of()), policy_of().golden.obs, 200.0, 0.5)
+    run.warm_up()
+    blocks = []
+    paced = run._session.paced
+    monkeypatch.setattr(run._session, "paced", lambda *words, **more: blocks.append(words[2]) or paced(*words, **more))
+    assert run.go() is False and run.periods + run.rested == 100 and max(blocks) <= 20 and len(blocks) >= 4
+    assert run.whole.figures("soak", "here", "")["soak_p50_us"].samples == run.periods
 
 
 def test_no_bytes_harm_it(policy_of):
