@@ -136,8 +136,11 @@ def _paced(session: WireSession, observations: np.ndarray, hz: float, periods: i
     if more < 1:
         return first
     rest = session.paced(None, hz, more, guarded=guarded)
-    both = (np.concatenate([getattr(run, name) for run in (first, rest)]) for name in ("response_ns", "start_ns", "call_ns"))
-    return Paced(*both, first.period_ns)
+
+    def both(name: str) -> np.ndarray:
+        return np.concatenate([getattr(run, name) for run in (first, rest)])
+
+    return Paced(both("response_ns"), both("start_ns"), both("call_ns"), first.period_ns)
 
 
 def _round_trips(session: WireSession, observations: np.ndarray) -> np.ndarray:

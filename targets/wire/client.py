@@ -104,7 +104,8 @@ class Client:
         for attempt in range(attempts):
             self.retries += attempt > 0
             self.channel.write(frame)
-            reply = self._reply(kind, self.timeout_s * min(2 ** (attempt // 2), MOST_PATIENCE) + seconds)
+            patience_s = self.timeout_s * min(2 ** (attempt // 2), MOST_PATIENCE) + seconds
+            reply = self._reply(kind, patience_s, begun + LONGEST_BUSY_S)
             if reply is not None:
                 return reply
         foreign = self._decoder.foreign_version
@@ -116,16 +117,18 @@ class Client:
             f"with an earlier request: a virtual board is ten times as fast with --fast"
         )
 
-    def _reply(self, kind: int, patience_s: float) -> bytes | None:
-        """The reply to the present sequence number, or None after ``patience_s`` without it; late ones to others are dropped."""
-        begun = time.monotonic()
-        until = begun + patience_s
+    def _reply(self, kind: int, patience_s: float, busy_until: float) -> bytes | None:
+        """The reply to the present sequence number, or None after ``patience_s`` without it; late ones to others are dropped.
+
+        Until ``busy_until``, a device that says that it is at work begins that time anew.
+        """
+        until = time.monotonic() + patience_s
         while (left := until - time.monotonic()) > 0:
             found = None
             for frame in self._decoder.feed(self.channel.read(65536, left)):
                 if frame.kind == Kind.BUSY | REPLY:
                     self.busy += 1
-                    until = min(time.monotonic() + patience_s, begun + patience_s + LONGEST_BUSY_S)
+                    until = max(until, min(time.monotonic() + patience_s, busy_until))
                 elif frame.sequence == self._sequence and frame.kind in (kind | REPLY, Kind.ERROR | REPLY):
                     found = frame
             if found is None:

@@ -16,6 +16,7 @@ import pytest
 from pilotfish.errors import BadInput, Unreachable
 from pilotfish.policy.guard import Guard, GuardTable
 from pilotfish.policy.reference import Reference
+from pilotfish.runtime import wire_bench as wire_bench_module
 from pilotfish.runtime.guarded_session import GuardedSession
 from pilotfish.runtime.serve import CLOCK_HZ, Server
 from pilotfish.runtime.session import Session
@@ -287,6 +288,21 @@ def test_decisions_behind_the_guard_are_timed_and_not_counted(policy_of):
     assert session.guard_counters["steps"] == 0
     bare = WireSession(Client(Memory(Server(Reference(policy), policy.digest, ""))), policy.contract)
     assert "guard_us" not in wire_bench(bare, policy.golden.obs, 100.0, 20, 0.0, device="here", jitter_budget_us=None)[0]
+
+
+def test_a_bench_of_an_emulator_takes_what_fits_into_its_time(policy_of, monkeypatch):
+    """However many calls and seconds are asked for: the device's own clock does not say how long they take here."""
+    for name, seconds in (("MAX_TIGHT_SECONDS", 0.1), ("MAX_TRIP_SECONDS", 0.1), ("MAX_EMULATED_SECONDS", 0.3)):
+        monkeypatch.setattr(wire_bench_module, name, seconds)
+    session, told = serving(policy_of()), []
+    session.client.busy = 1
+    figures, _ = wire_bench(
+        session, policy_of().golden.obs, 100.0, 10**6, 60.0, device="", jitter_budget_us=None,
+        progress=lambda done, total: told.append((done, total)),
+    )  # fmt: skip
+    assert 8 <= figures["tight_p50_us"].samples < 10**6 and 8 <= figures["round_trip_p50_us"].samples <= 300
+    assert 8 < figures["paced_misses"].samples < 200
+    assert told[-1] == (10**6 + 300 + 6000,) * 2 and told == sorted(told)
 
 
 def test_a_soak_of_a_device_that_remembers_little_is_made_of_many_short_blocks(policy_of, monkeypatch):
