@@ -37,7 +37,11 @@ def built(tmp_path_factory, system_compiler):
         "recurrent": random_policy([GRU("g", 9, 70), Linear("b", 70, 2)], 9, 2, 1),
         "discrete": random_policy([Linear("a", 7, 16), Activation("relu"), Linear("b", 16, 4)], 7, 4, 2, kind="discrete"),
     }
-    return {k: (p, compiled(p, tmp_path_factory.mktemp(k), system_compiler, TRAPS)) for k, p in policies.items()}
+    built = {k: (p, compiled(p, tmp_path_factory.mktemp(k), system_compiler, TRAPS)) for k, p in policies.items()}
+    guarded = random_policy([GRU("g", 9, 12), Linear("b", 12, 2)], 9, 2, 3)
+    table = GuardTable((-3.0,) * 9, (3.0,) * 9, (-1.0,) * 2, (1.0,) * 2, (0.0,) * 2, (0.1,) * 2, stale_us=1000)
+    folder = tmp_path_factory.mktemp("guarded")
+    return built | {"guarded": (guarded, compiled(guarded, folder, system_compiler, TRAPS, table))}
 
 
 @pytest.fixture(params=["feed-forward", "recurrent", "discrete"])
@@ -317,12 +321,12 @@ def fuzzed(generator):
     shape = generator.randrange(4)
     if shape == 0:
         return generator.randbytes(generator.randrange(1, 400))
-    kind = generator.randrange(13) if generator.random() < 0.9 else generator.randrange(256)
+    kind = generator.randrange(16) if generator.random() < 0.9 else generator.randrange(256)
     size = generator.choice((0, 4, 8, 12, 28, 32, 36, 40, 280, generator.randrange(700)))
     payload = bytearray(generator.randbytes(size) if generator.random() < 0.5 else size)
     if size and generator.random() < 0.5:
         payload[:4] = struct.pack("<I", generator.randrange(20))[: len(payload[:4])]
-    if kind == Kind.PACED:
+    if kind in (Kind.PACED, Kind.PACED_GUARDED):
         payload[4:12] = struct.pack("<II", generator.getrandbits(32), generator.randrange(20))[: len(payload[4:12])]
     frame = encode(kind, generator.getrandbits(32), bytes(payload))
     if shape == 1:
@@ -333,7 +337,7 @@ def fuzzed(generator):
     return frame
 
 
-@pytest.mark.parametrize("kind", ["recurrent", "discrete"])
+@pytest.mark.parametrize("kind", ["recurrent", "discrete", "guarded"])
 def test_no_bytes_harm_it(kind, built):
     """A hundred thousand frames; then it still decides as ever, and nothing but frames has been sent."""
     policy, device = built[kind]
@@ -342,7 +346,7 @@ def test_no_bytes_harm_it(kind, built):
     client = client_of(device)
     expected = client.step(row).action
     generator, decoder, replies = random.Random(5), Decoder(4096), 0
-    for _ in range(FRAMES // 2 // 50):
+    for _ in range(FRAMES // 3 // 50 + 1):
         replies += len(decoder.feed(device.take(b"".join(fuzzed(generator) for _ in range(50)))))
     assert replies > FRAMES // 20 and decoder.damaged == 0
     device.take(b"\0")
