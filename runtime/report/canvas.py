@@ -8,6 +8,7 @@ from __future__ import annotations
 import html
 import math
 import textwrap
+from collections.abc import Sequence
 from typing import Any
 
 from .compare import Entry
@@ -42,6 +43,12 @@ def safe(text: str, limit: int = 40) -> str:
 def name(entry: Entry) -> str:
     """An artifact within the plot of its target."""
     return f"{safe(entry['name'], 26)} · {safe(entry['backend_name'])} {safe(entry['precision'])}"
+
+
+def names(entries: Sequence[Entry]) -> list[str]:
+    """The same for a plot with a row per artifact: all different, since rows of one name would be drawn as one."""
+    short = [name(entry) for entry in entries]
+    return [safe(entry["label"], 44) if short.count(one) > 1 else one for entry, one in zip(entries, short, strict=True)]
 
 
 def name_in_two_lines(entry: Entry) -> str:

@@ -118,7 +118,11 @@ def _labels(entries: list[dict[str, Any]]) -> list[str]:
     labels = [f"{entry['name']}@{entry['target']['name']}.{entry['backend']}" for entry in entries]
     for extra in ("precision", "path"):
         twice = {label for label, number in Counter(labels).items() if number > 1}
-        labels = [f"{label} ({entry[extra]})" if label in twice else label for label, entry in zip(labels, entries, strict=True)]
+        told = {label: {entry[extra] for own, entry in zip(labels, entries, strict=True) if own == label} for label in twice}
+        labels = [
+            f"{label} ({entry[extra]})" if len(told.get(label, ())) > 1 else label
+            for label, entry in zip(labels, entries, strict=True)
+        ]
     return labels
 
 

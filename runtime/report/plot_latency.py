@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from .canvas import LEGEND_BELOW, Plot, name, packed, safe, spread, time_axis, with_deadline
+from .canvas import LEGEND_BELOW, Plot, names, packed, safe, spread, time_axis, with_deadline
 from .compare import Entry, figure
 from .palette import ALERT, INK, SLATE
 
@@ -70,18 +70,18 @@ def _cycles(go: Any, group: list[Entry], colors: dict[str, str]) -> Plot | None:
     if not group:
         return None
     fig, ordered = go.Figure(), list(reversed(group))
-    names = [name(entry) for entry in ordered]
+    rows = names(ordered)
     cycles = [one for entry in ordered if (one := figure(entry, "cycles"))]
     spreads = [spread(one) for one in cycles]
     fig.add_bar(
-        x=[one["value"] for one in cycles], y=names, orientation="h", name="cycles; whiskers: band of the model", width=0.5,
+        x=[one["value"] for one in cycles], y=rows, orientation="h", name="cycles; whiskers: band of the model", width=0.5,
         marker={"color": [colors[entry["policy"]] for entry in ordered], "opacity": 0.8},
         error_x={"type": "data", "array": [up for up, _ in spreads], "arrayminus": [down for _, down in spreads],
                  "thickness": 2, "width": 7, "color": INK},
         hovertemplate="%{y}: %{x:,.0f} cycles<extra></extra>",
     )  # fmt: skip
     counted = [
-        (label, one["value"]) for label, entry in zip(names, ordered, strict=True) if (one := figure(entry, "instructions"))
+        (label, one["value"]) for label, entry in zip(rows, ordered, strict=True) if (one := figure(entry, "instructions"))
     ]
     if counted:
         fig.add_scatter(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .canvas import LEGEND_ABOVE, Plot, name, packed
+from .canvas import LEGEND_ABOVE, Plot, names, packed
 from .compare import Entry, stored_bytes
 from .numerals import size
 from .palette import FLASH, RAM
@@ -16,11 +16,12 @@ LIMITS = {"flash": "flash_bytes", "RAM": "ram_bytes"}
 def sizes(go: Any, group: list[Entry], rows: int) -> Plot | None:
     """Bars for the artifacts of one target; ``rows`` is the largest number of artifacts of any target, for equal heights."""
     fig, ordered = go.Figure(), list(reversed(group))
+    named = names(ordered)
     bars = {kind: [stored_bytes(entry, kind) for entry in ordered] for kind in ("ram", "flash")}
     if not any(bars["flash"]):
         bars = {"artifact": [stored_bytes(entry, "artifact") for entry in ordered]}
     for kind, values in bars.items():
-        known = [(name(entry), value) for entry, value in zip(ordered, values, strict=True) if value is not None]
+        known = [(row, value) for row, value in zip(named, values, strict=True) if value is not None]
         label = {"ram": "RAM", "flash": "flash", "artifact": "deployed files"}[kind]
         if known:
             fig.add_bar(

@@ -84,7 +84,8 @@ def _in_time(entry: Entry) -> Verdict:
         doing = (
             "answers at most {} after its period began" if worst["key"] == "paced_worst_us" else "takes at most {} per decision"
         )
-        sentence = f"{doing.format(duration(slowest))}, over {count(worst['samples'], 'decision')}"
+        behind = " behind its guard" if "through the guard" in worst["note"] else ""
+        sentence = f"{doing.format(duration(slowest))}{behind}, over {count(worst['samples'], 'decision')}"
     if deadline is None or met is None:
         return _verdict("none", duration(slowest), f"{sentence} ({worst['source']}); no deadline was judged")
     sentence += f", and {duration(deadline)} are allowed"

@@ -107,7 +107,9 @@ def test_without_a_guard_nothing_stands_between(build, policy_of) -> None:
 
 
 @pytest.mark.parametrize(("backend", "kind"), [("c", GuardedCSession), ("onnxruntime", GuardedSession)])
-def test_what_is_paced_is_the_guarded_decision(guarded, backend: str, kind: type, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_paced_is_the_guarded_decision(
+    guarded, backend: str, kind: type, monkeypatch: pytest.MonkeyPatch, tmp_path
+) -> None:
     artifact = guarded(backend)
     counted = []
 
@@ -124,6 +126,7 @@ def test_what_is_paced_is_the_guarded_decision(guarded, backend: str, kind: type
     assert expected <= sent.counters["steps"] <= expected + data["figures"]["paced_misses"]["value"]
     figures = {name: Figure(**figure) for name, figure in data["figures"].items()}
     through = "through the guard, both in C" if backend == "c" else "through the guard, which is in Python"
+    assert "behind its guard" in collect([artifact], tmp_path)["artifacts"][0]["verdicts"]["in_time"]["sentence"]
     assert through in figures["paced_p50_us"].note and through in figures["paced_call_p50_us"].note
     assert "its guard left out" in figures["tight_p50_us"].note and "guard" not in figures["paced_jitter_us"].note
     assert figures["guarded_p50_us"].value > figures["tight_p50_us"].value

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pilotfish.runtime.report.canvas import LETTER, LINE_LETTERS, NARROW, over, with_deadline
+from pilotfish.runtime.report import data
+from pilotfish.runtime.report.canvas import LETTER, LINE_LETTERS, NARROW, names, over, with_deadline
 from pilotfish.runtime.report.trend import HEIGHT, WIDTH, trend
 
 go = pytest.importorskip("plotly.graph_objects")
@@ -69,3 +70,18 @@ def test_earlier_runs_are_drawn_inside_their_picture(points: list[dict]) -> None
     order = sorted(range(len(points)), key=lambda k: points[k]["value"])
     assert all(line[a][1] >= line[b][1] for a, b in pairwise(order))  # larger is higher
     assert html.escape(points[-1]["text"]) in drawn
+
+
+def test_artifacts_of_one_name_have_rows_of_their_own() -> None:
+    entry = {"name": "p", "backend_name": "C", "precision": "int8"}
+    told = names([entry | {"label": "p@x.c (one)"}, entry | {"label": "p@x.c (two)"}, entry | {"name": "q", "label": "q@x.c"}])
+    assert told == ["p@x.c (one)", "p@x.c (two)", "q · C int8"]
+
+
+def test_a_label_says_only_what_tells_artifacts_apart() -> None:
+    entry = {"name": "p", "target": {"name": "x"}, "backend": "c", "precision": "int8"}
+    assert data._labels([entry | {"path": "one"}, entry | {"path": "two"}]) == ["p@x.c (one)", "p@x.c (two)"]
+    assert data._labels([entry | {"path": "one"}, entry | {"path": "two", "precision": "fp32"}]) == [
+        "p@x.c (int8)",
+        "p@x.c (fp32)",
+    ]
