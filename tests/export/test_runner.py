@@ -11,10 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pilotfish.errors import MissingTool, Unreachable
+from pilotfish.errors import MissingTool, Unreachable, Unsupported
 from pilotfish.policy import Golden
+from pilotfish.policy.guard import GuardTable
+from pilotfish.policy.guard_table import GUARD_FILE, dumped
 from pilotfish.policy.layers import GRU, Linear
 from pilotfish.policy.reference import Reference
+from pilotfish.runtime.guarded_session import GuardedSession
 from pilotfish.runtime.wire_session import WireSession
 from pilotfish.targets import load_target
 from pilotfish.targets.links.local import LocalProcess
@@ -40,8 +43,9 @@ def wire_policy():
     return policy.replace(golden=Golden(obs, actions, states, start, "random observations"))
 
 
-def built(policy, folder: Path, isa: str) -> Path:
+def built(policy, folder: Path, isa: str, guard: GuardTable | None = None) -> Path:
     from pilotfish.export.c import generate_for
+    from pilotfish.export.c.guard import guard_files
     from pilotfish.export.c.runner import TRIPLES, build_runner
     from pilotfish.export.c.toolchain import BASE_FLAGS, zig_compiler
     from pilotfish.export.onnx import to_onnx
@@ -53,7 +57,9 @@ def built(policy, folder: Path, isa: str) -> Path:
         return folder / "runner"
     try:
         compiler = zig_compiler()
-        for name, text in generate_for(policy, to_onnx(policy), target).files.items():
+        files = generate_for(policy, to_onnx(policy), target).files
+        files |= {} if guard is None else guard_files(policy, guard) | {GUARD_FILE: dumped(guard)}
+        for name, text in files.items():
             (folder / name).write_text(text)
         flags = [*BASE_FLAGS, "-target", triple, f"-mcpu={ZIG[isa]}", "-O2"]
         size = build_runner(folder, policy, compiler, flags)
@@ -100,6 +106,36 @@ def test_a_runner_replays_the_golden_rollout_on_each_processor(wire_policy, fold
         paced = flown.paced(golden.obs, 500.0, 50)
         assert len(paced.response_ns) == 50 and (paced.response_ns >= 0).all()
         assert flown.client.identity.clock_hz == 1_000_000_000 and "native runner" in flown.client.identity.board
+    finally:
+        flown.close()
+
+
+@pytest.mark.parametrize("isa", ["x86_64", "arm"])
+def test_a_guarded_runner_decides_behind_its_guard(wire_policy, tmp_path, isa):
+    """With a linear fallback, whose sums are in double precision; tests/targets/links/test_native.py flies one on AArch64."""
+    emulator = "" if isa == "x86_64" else f"qemu-{isa}"
+    if emulator and shutil.which(emulator) is None:
+        pytest.skip(f"{emulator} is not installed (qemu-user)")
+    if not emulator and platform.machine() != isa:
+        pytest.skip(f"not an {isa}")
+    gain = np.random.default_rng(5).standard_normal((2, 9)).round(3).tolist()
+    table = GuardTable(
+        (-2.0,) * 9, (2.0,) * 9, (-1.0,) * 2, (1.0,) * 2, (0.0,) * 2, (0.2,) * 2, fallback="linear",
+        gain=tuple(map(tuple, gain)), bias=(0.1, -0.1), stale_us=1000,
+    )  # fmt: skip
+    flown = session(wire_policy, f"{emulator} {built(wire_policy, tmp_path, isa, table)}")
+    try:
+        sent, mirror = GuardedSession(flown, table), GuardedSession(Reference(wire_policy), table)
+        assert flown.client.identity.guarded and sent.on_device and not mirror.on_device
+        for k, obs in enumerate(wire_policy.golden.obs[:40]):
+            age = 5000 * (k % 7 == 2)
+            action, expected = sent.act_at(obs, age), mirror.act_at(obs, age)
+            assert np.allclose(action, expected, rtol=0, atol=1e-5) and sent.last == mirror.last
+        assert sent.counters == mirror.counters and sent.counters["fell_back"] > 5 < sent.counters["rate_limited"]
+        flown.client.hold(wire_policy.golden.obs)
+        assert (flown.client.tight(50, guarded=True) > 0).all()
+        with pytest.raises(Unsupported, match="a guard in this process"):
+            sent.late()
     finally:
         flown.close()
 
