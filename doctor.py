@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
-from .runtime.device_facts import device_facts
+from .runtime.measure.device_facts import device_facts
 
 EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
     "ort": ("run ONNX Runtime artifacts", ("onnxruntime",)),

@@ -13,7 +13,7 @@ from ..policy.guard import GuardTable
 from ..policy.guard_table import GUARD_FILE, dumped
 from ..runtime import trust
 from ..runtime.artifact import Artifact, writing_artifact
-from ..runtime.rate import control_rate
+from ..runtime.measure.rate import control_rate
 from ..targets.profile import Target, near
 from .fit import DoesNotFit, check_board
 from .onnx import to_onnx

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import GateFailed, MissingTool
 from ..policy.bundle import Policy
-from ..runtime.rate import Rate
+from ..runtime.measure.rate import Rate
 from ..targets.profile import Target
 from ..targets.virtual.board import BoardProfile, VirtualBoard
 from .remedies import for_flash, for_ram, for_time, what_helps

@@ -14,18 +14,18 @@ from ..figure import Figure
 from ..policy.guard_table import GUARD_FILE
 from .artifact import Artifact
 from .behind_guard import behind_guard
-from .board_bench import BOARD_OBSERVATIONS, board_bench
-from .device_facts import device_facts, moment, since
-from .energy import energy_figures, find_meter, load_meter, spend
-from .guard_cost import board_guard_figures
-from .host_bench import host_bench
+from .measure.board_bench import BOARD_OBSERVATIONS, board_bench
+from .measure.device_facts import device_facts, moment, since
+from .measure.energy import energy_figures, find_meter, load_meter, spend
+from .measure.guard_cost import board_guard_figures
+from .measure.host_bench import host_bench
+from .measure.rate import control_rate
+from .measure.realtime import conditions
+from .measure.tight import quiet
 from .open import open_session
 from .place import Progress, is_behind_terminal, is_remote, is_virtual
-from .rate import control_rate
-from .realtime import conditions
 from .results import device_of, result
 from .session import Session
-from .tight import quiet
 from .verify import checked_golden
 from .virtual_session import VirtualSession
 from .wire_bench import wire_bench
@@ -58,14 +58,15 @@ def bench(
     A real machine: ``calls`` calls back to back, then ``paced_seconds`` at ``control_hz`` actions per second (default: the
     policy's, else the target's; a decision of k actions is due k times less often), each timed by itself on observations of
     the golden rollout in recorded order from a place that ``seed`` picks, after a warm-up of its own
-    (:mod:`pilotfish.runtime.stationary`). ``deadline_met``: no period was missed, and the jitter stayed within the target's
-    budget if it has one. Where an artifact has a guard, what is paced, and judged by the deadline, is the guarded decision, since
-    that is what runs on the robot; the tight loop is the policy's own. ``realtime``, ``pin``: see
-    :func:`pilotfish.runtime.realtime.conditions`; what was granted is stored. ``notes`` say what could not be measured, and why.
-    ``energy``: what an action takes, by "auto" or "MODULE:FUNCTION", see :func:`pilotfish.runtime.energy.load_meter`.
+    (:mod:`pilotfish.runtime.measure.stationary`). ``deadline_met``: no period was missed, and the jitter stayed within the
+    target's budget if it has one. Where an artifact has a guard, what is paced, and judged by the deadline, is the guarded
+    decision, since that is what runs on the robot; the tight loop is the policy's own. ``realtime``, ``pin``: see
+    :func:`pilotfish.runtime.measure.realtime.conditions`; what was granted is stored. ``notes`` say what could not be
+    measured, and why.
+    ``energy``: what an action takes, by "auto" or "MODULE:FUNCTION", see :func:`pilotfish.runtime.measure.energy.load_meter`.
     ``device_facts`` are taken before, ``warnings`` say why they make a figure doubtful.
     A device that its link reaches: the same there where it has a Python, else :mod:`pilotfish.runtime.wire_bench`.
-    A virtual board: instructions, cycles and memory from its profile, see :mod:`pilotfish.runtime.board_bench`.
+    A virtual board: instructions, cycles and memory from its profile, see :mod:`pilotfish.runtime.measure.board_bench`.
     An interrupt leaves the earlier result as it was.
     """
     rate = control_rate(artifact.manifest.contract, artifact.manifest.target, control_hz)

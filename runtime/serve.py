@@ -26,8 +26,8 @@ from ..targets.wire.messages import REPLY, SKIPPED, WRAP, Identity, Kind, Refusa
 from .artifact import Artifact
 from .c_session import CSession
 from .guarded_session import GuardedSession
+from .measure.pace import pace
 from .open import open_session
-from .pace import pace
 from .session import Session, action_size, state_size
 
 CLOCK_HZ = 1_000_000_000

@@ -13,15 +13,15 @@ import numpy as np
 from ..errors import BadInput, Unsupported
 from .artifact import Artifact
 from .behind_guard import behind_guard, way_of
-from .device_facts import device_facts, moment, since
+from .measure.device_facts import device_facts, moment, since
+from .measure.rate import control_rate
+from .measure.realtime import conditions
+from .measure.soak_run import Soak
+from .measure.stationary import warm_up
+from .measure.tight import quiet
 from .open import open_session
 from .place import Progress, is_remote, is_virtual
-from .rate import control_rate
-from .realtime import conditions
 from .results import device_of, result
-from .soak_run import Soak
-from .stationary import warm_up
-from .tight import quiet
 from .verify import checked_golden
 
 MAX_SECONDS = 7 * 24 * 3600.0

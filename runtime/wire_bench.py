@@ -12,10 +12,10 @@ import numpy as np
 from ..figure import Figure
 from ..targets.wire.client import Refused
 from ..targets.wire.messages import Refusal
-from .guard_cost import guard_figures
-from .pace import Paced
-from .paced_figures import paced_fields, paced_figures
-from .percentiles import histogram, percentile_figures
+from .measure.guard_cost import guard_figures
+from .measure.pace import Paced
+from .measure.paced_figures import paced_fields, paced_figures
+from .measure.percentiles import histogram, percentile_figures
 from .place import Progress
 from .wire_session import WireSession
 

@@ -11,7 +11,7 @@ from ..errors import BadInput, PilotfishError, Unreachable
 from ..policy.contract import Contract
 from ..targets.wire.client import Channel, Client
 from ..targets.wire.messages import WRAP
-from .pace import Paced
+from .measure.pace import Paced
 from .session import action_size, checked_observation, checked_state, state_size
 
 T = TypeVar("T")

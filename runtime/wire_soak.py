@@ -12,11 +12,11 @@ import numpy as np
 
 from ..errors import Unsupported
 from .artifact import Artifact
+from .measure.rate import Rate
+from .measure.soak_run import Soak
+from .measure.stretch import Part
 from .place import Progress, is_behind_terminal
-from .rate import Rate
 from .results import device_of, result
-from .soak_run import Soak
-from .stretch import Part
 from .verify import checked_golden
 from .wire_session import WireSession
 

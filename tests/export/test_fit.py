@@ -23,7 +23,7 @@ from pilotfish.policy.golden import Golden
 from pilotfish.policy.layers import Activation, Linear
 from pilotfish.runtime.artifact import Artifact
 from pilotfish.runtime.bench import bench
-from pilotfish.runtime.rate import control_rate
+from pilotfish.runtime.measure.rate import control_rate
 from pilotfish.targets.profile import Cost, load_target
 
 

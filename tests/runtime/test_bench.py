@@ -9,8 +9,8 @@ import pytest
 
 from pilotfish.errors import BadInput
 from pilotfish.figure import Figure
-from pilotfish.runtime import tight
 from pilotfish.runtime.bench import bench
+from pilotfish.runtime.measure import tight
 
 QUICK = {"calls": 1000, "paced_seconds": 0.1}
 

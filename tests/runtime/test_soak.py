@@ -8,8 +8,8 @@ import pytest
 from pilotfish.errors import BadInput, Unsupported
 from pilotfish.figure import Figure
 from pilotfish.runtime import soak as soak_module
+from pilotfish.runtime.measure.soak_run import STRETCHES, Soak
 from pilotfish.runtime.soak import seconds_of, soak
-from pilotfish.runtime.soak_run import STRETCHES, Soak
 
 MS = 1_000_000
 

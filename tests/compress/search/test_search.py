@@ -18,7 +18,7 @@ from pilotfish.errors import BadInput
 from pilotfish.policy import Action, Contract, Observation, Policy
 from pilotfish.policy.scene import scene_of
 from pilotfish.runtime.artifact import Artifact
-from pilotfish.runtime.rate import control_rate
+from pilotfish.runtime.measure.rate import control_rate
 from pilotfish.targets import load_target
 
 QUICK = Effort(steps=600, episodes=2)

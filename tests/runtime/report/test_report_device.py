@@ -12,10 +12,10 @@ import pytest
 from pilotfish.errors import BadInput
 from pilotfish.runtime import bench as bench_module
 from pilotfish.runtime.bench import bench
+from pilotfish.runtime.measure.soak_run import Soak
 from pilotfish.runtime.report import write_report
 from pilotfish.runtime.report.html import embedded_json
 from pilotfish.runtime.report.plots import plots
-from pilotfish.runtime.soak_run import Soak
 
 pytest.importorskip("plotly")
 pytest.importorskip("jinja2")

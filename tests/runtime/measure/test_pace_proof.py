@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pilotfish.runtime.pace import Paced, pace
-from pilotfish.runtime.pace_proof import KINDS, SPIKE, Artificial, Delays, delays_ns, prove
-from pilotfish.runtime.paced_figures import paced_figures
+from pilotfish.runtime.measure.pace import Paced, pace
+from pilotfish.runtime.measure.pace_proof import KINDS, SPIKE, Artificial, Delays, delays_ns, prove
+from pilotfish.runtime.measure.paced_figures import paced_figures
 
 
 class Simulated(Artificial):

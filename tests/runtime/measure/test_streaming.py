@@ -8,8 +8,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pilotfish.runtime.percentiles import percentile, percentile_figures
-from pilotfish.runtime.streaming import BINS, RATIO, Streaming
+from pilotfish.runtime.measure.percentiles import percentile, percentile_figures
+from pilotfish.runtime.measure.streaming import BINS, RATIO, Streaming
 
 LATENCIES = st.lists(st.floats(0.01, 1e8), min_size=1, max_size=200)
 

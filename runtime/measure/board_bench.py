@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from ..figure import Figure, Source
-from ..targets.virtual.board import VirtualBoard
-from .artifact import Artifact
-from .results import device_of
+from ...figure import Figure, Source
+from ...targets.virtual.board import VirtualBoard
+from ..artifact import Artifact
+from ..results import device_of
 
 BOARD_OBSERVATIONS = 16
 """Golden observations that are profiled: instruction counts hardly depend on them (0 to 1.3 % over 64, measured)."""

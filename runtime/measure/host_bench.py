@@ -8,22 +8,22 @@ from typing import Any
 
 import numpy as np
 
-from ..figure import Figure
-from ..targets.onnxruntime import PROVIDERS
-from .artifact import Artifact
-from .behind_guard import way_of
-from .c_session import CSession
+from ...figure import Figure
+from ...targets.onnxruntime import PROVIDERS
+from ..artifact import Artifact
+from ..behind_guard import way_of
+from ..c_session import CSession
+from ..guarded_c_session import GuardedCSession
+from ..onnxruntime_session import OnnxRuntimeSession
+from ..place import Progress
+from ..results import device_of
+from ..session import Session
+from ..tensorrt_session import TensorRTSession
 from .guard_cost import PYTHON, guard_figures
-from .guarded_c_session import GuardedCSession
-from .onnxruntime_session import OnnxRuntimeSession
 from .pace import pace
 from .paced_figures import paced_fields, paced_figures
 from .percentiles import histogram, percentile_figures
-from .place import Progress
-from .results import device_of
-from .session import Session
 from .stationary import warm_up
-from .tensorrt_session import TensorRTSession
 from .tight import first_call_us, quiet, time_calls, time_inside, timer_overhead_ns
 
 GPU_SAMPLES = 5_000

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..figure import Figure
+from ...figure import Figure
 from .board_bench import BAND
 from .percentiles import percentile_figures
 
 if TYPE_CHECKING:
-    from ..targets.virtual.board import VirtualBoard
+    from ...targets.virtual.board import VirtualBoard
 
 
 INSIDE = "timed inside the library, one clock read included; every decision through the guard"

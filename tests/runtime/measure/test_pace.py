@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pilotfish.runtime.pace import pace
+from pilotfish.runtime.measure.pace import pace
 
 MS = 1_000_000
 

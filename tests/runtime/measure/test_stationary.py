@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pilotfish.runtime.stationary import ALPHA, MOST_CALLS, compare, rank_test, warm_up
+from pilotfish.runtime.measure.stationary import ALPHA, MOST_CALLS, compare, rank_test, warm_up
 
 SAMPLES = st.lists(st.integers(0, 12), min_size=5, max_size=60)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..figure import Figure
+from ...figure import Figure
 from .pace import SPIN_NS, Paced
 from .percentiles import histogram, percentile_figures
 from .stationary import compare
@@ -46,8 +46,8 @@ def paced_figures(paced: Paced, device: str, jitter_budget_us: float | None, way
 def paced_fields(paced: Paced) -> dict[str, Any]:
     """What a stored result says of a paced run beside its figures.
 
-    ``jitter_histogram``; ``paced_steady``: the two halves of the run by :mod:`pilotfish.runtime.stationary`'s test, or None
-    where there were too few periods; ``miss_runs``: how many runs of misses there were of each length.
+    ``jitter_histogram``; ``paced_steady``: the two halves of the run by :mod:`pilotfish.runtime.measure.stationary`'s test, or
+    None where there were too few periods; ``miss_runs``: how many runs of misses there were of each length.
     """
     fields: dict[str, Any] = {"paced_steady": None, "miss_runs": {str(k): n for k, n in paced.miss_runs.items()}}
     if len(paced.deviation_ns):

@@ -1,4 +1,4 @@
-"""What a device is and in what state, read on the device itself: ``python -m pilotfish.runtime.device_facts`` prints JSON.
+"""What a device is and in what state, read there: ``python -m pilotfish.runtime.measure.device_facts`` prints JSON.
 
 Standard library only, and no other module of Pilotfish, so that the file also runs alone (``python3 - < device_facts.py``).
 A fact that cannot be read is absent, never guessed. Nothing here needs root, and no serial number or address is read.

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from ..errors import BadInput
-from ..policy.contract import Contract
-from ..targets.profile import Target
+from ...errors import BadInput
+from ...policy.contract import Contract
+from ...targets.profile import Target
 
 MAX_HZ = 100_000.0
 

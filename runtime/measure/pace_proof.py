@@ -1,8 +1,8 @@
 """Paced measurement proves itself: artificial policies whose delays are known, and what the measurement says of them.
 
-``python -m pilotfish.runtime.pace_proof`` runs them on the device at hand. Each policy computes for a time that was drawn
+``python -m pilotfish.runtime.measure.pace_proof`` runs them on the device at hand. Each policy computes for a time that was drawn
 beforehand, and notes by itself when it began and ended. The truth is worked out from those notes and the releases alone, and
-has to agree with what :mod:`pilotfish.runtime.pace` reported, however busy the machine is: what the machine itself adds to a
+has to agree with what :mod:`pilotfish.runtime.measure.pace` reported, however busy the machine is: what the machine adds to a
 response stands in both. What may differ is the time between a note and the measurement's own reading of the clock.
 """
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import Unreachable
-from ..figure import Figure
+from ...errors import Unreachable
+from ...figure import Figure
+from ..place import Progress
 from .pace import SPIN_NS, Clock, MonotonicClock, pace
-from .place import Progress
 from .stationary import compare
 from .streaming import Streaming
 from .stretch import Part, Stretch, told

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from pilotfish.runtime.board_bench import board_bench
+from pilotfish.runtime.measure.board_bench import board_bench
 from pilotfish.targets.profile import Cost, load_target
 
 

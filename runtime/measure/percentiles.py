@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..figure import Figure, Source
+from ...figure import Figure, Source
 
 CONFIDENCE = 0.99
 """Confidence of the interval that must fit into the sample before a percentile is reported."""

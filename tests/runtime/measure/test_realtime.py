@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from pilotfish.errors import BadInput
-from pilotfish.runtime import realtime as module
-from pilotfish.runtime.realtime import PRIORITY, conditions
+from pilotfish.runtime.measure import realtime as module
+from pilotfish.runtime.measure.realtime import PRIORITY, conditions
 
 
 @pytest.fixture(autouse=True)

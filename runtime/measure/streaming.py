@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from ..figure import Figure
+from ...figure import Figure
 from .percentiles import CONFIDENCE, MAX_BINS, interval_ranks, samples_needed
 
 RATIO = 1.01
@@ -59,7 +59,7 @@ class Streaming:
         return self.at_rank(max(1, math.ceil(q * n - 1e-9))) if interval_ranks(n, q) else None
 
     def figures(self, prefix: str, device: str, note: str) -> dict[str, Figure]:
-        """PREFIX_p50_us, _p99_us, _p999_us and _worst_us, by the rule of :mod:`pilotfish.runtime.percentiles`."""
+        """PREFIX_p50_us, _p99_us, _p999_us and _worst_us, by the rule of :mod:`pilotfish.runtime.measure.percentiles`."""
         n, found = self.total, {}
         for name, q in (("p50", 0.5), ("p99", 0.99), ("p999", 0.999)):
             ranks = interval_ranks(n, q)

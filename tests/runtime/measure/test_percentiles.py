@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pilotfish.runtime.percentiles import (
+from pilotfish.runtime.measure.percentiles import (
     MAX_BINS,
     histogram,
     interval_ranks,

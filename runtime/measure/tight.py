@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from .c_session import CSession
-from .place import Progress
-from .session import Session
+from ..c_session import CSession
+from ..place import Progress
+from ..session import Session
 
 CHUNK = 1_000
 """Calls between two looks at the clock, the progress bar and Ctrl-C."""

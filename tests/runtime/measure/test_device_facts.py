@@ -17,8 +17,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pilotfish.runtime import device_facts as module
-from pilotfish.runtime.device_facts import THROTTLED, device_facts, moment, numbers, since, throttled, warnings
+from pilotfish.runtime.measure import device_facts as module
+from pilotfish.runtime.measure.device_facts import THROTTLED, device_facts, moment, numbers, since, throttled, warnings
 
 ARM = "processor\t: {n}\nBogoMIPS\t: 108.00\nFeatures\t: fp asimd crc32 asimddp\nCPU implementer\t: 0x41\nCPU part\t: {part}\n\n"
 POLICY = "sys/devices/system/cpu/cpufreq/policy{}/"

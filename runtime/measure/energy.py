@@ -17,8 +17,8 @@ from typing import Protocol
 
 import numpy as np
 
-from ..errors import BadInput
-from ..figure import Figure
+from ...errors import BadInput
+from ...figure import Figure
 from .pace import SPIN_NS, Clock, MonotonicClock, pace
 
 PAIRS = 6

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..errors import BadInput
+from ...errors import BadInput
 
 PRIORITY = 80
 """Of SCHED_FIFO: above the kernel's interrupt threads (50), below its own watchdogs (99); cyclictest's habit."""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pilotfish.errors import BadInput
-from pilotfish.runtime.energy import Ina3221, Meter, Rapl, Spent, energy_figures, find_meter, load_meter, spend
+from pilotfish.runtime.measure.energy import Ina3221, Meter, Rapl, Spent, energy_figures, find_meter, load_meter, spend
 
 IDLE_W, WORK_W = 2.0, 12.0
 MS = 1_000_000
@@ -155,8 +155,8 @@ def test_a_meter_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_bench_charges_it(build, policy_of, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pilotfish.runtime import energy
     from pilotfish.runtime.bench import bench
+    from pilotfish.runtime.measure import energy
 
     (tmp_path / "steady_meter.py").write_text("import time\ndef joules():\n    return 5 * time.perf_counter()\n")
     monkeypatch.syspath_prepend(tmp_path)
