@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -44,7 +45,9 @@ class GuardedCSession:
         self._reset.restype = library.policy_guard_init.restype = None
         library.policy_guard_init(self._guard, self._kept)
         # All that does not change is converted once; the arrays live as long as this object, so the addresses stay good.
-        self._now = partial(self._step, self._guard, self._seen, ctypes.c_uint32(0), self._kept, self._sent, asked)
+        self._now: Callable[[], int] = partial(
+            self._step, self._guard, self._seen, ctypes.c_uint32(0), self._kept, self._sent, asked
+        )
         self._asked = asked
 
     @property
