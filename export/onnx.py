@@ -10,7 +10,7 @@ one form is understood by every back-end. Biases stay float32 (TensorRT refuses 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,7 +19,6 @@ from ..policy.bundle import Policy
 from ..policy.conv import Conv2d
 from ..policy.hashed import places
 from ..policy.layers import (
-    CFC_HEADS,
     GRU,
     LSTM,
     Activation,
@@ -35,6 +34,8 @@ from ..policy.layers import (
     TiedLinear,
 )
 from ..policy.reference import GELU_SLOPE
+from .onnx_cells import cfc, gru, history, lstm
+from .onnx_graph import Graph
 from .onnx_image import Images
 
 if TYPE_CHECKING:
@@ -56,21 +57,17 @@ _SIMPLE = {
 def to_onnx(policy: Policy) -> onnx.ModelProto:
     """The whole policy as a checked ONNX model; equal policies give equal bytes."""
     onnx = require("onnx", "export")
-    model = _Graph(policy, onnx).model()
+    model = _Model(policy, onnx).model()
     onnx.checker.check_model(model, full_check=True)
     return model
 
 
-class _Graph:
-    """Collects nodes and initializers while walking the policy from obs to action."""
+class _Model(Graph):
+    """Walks the policy from obs to action."""
 
-    def __init__(self, policy: Policy, onnx_module) -> None:
-        self.onnx, self.helper, self.policy = onnx_module, onnx_module.helper, policy
-        self.nodes: list = []
-        self.initializers: list = []
-        self.state_outputs: list[str] = []
+    def __init__(self, policy: Policy, onnx_module: Any) -> None:
+        super().__init__(policy, onnx_module)
         self.images = Images(self)
-        self._known: set[str] = set()
 
     def model(self) -> onnx.ModelProto:
         contract, helper = self.policy.contract, self.helper
@@ -93,66 +90,6 @@ class _Graph:
         model.ir_version = IR_VERSION
         helper.set_model_props(model, {"pilotfish.policy": self.policy.name, "pilotfish.digest": self.policy.digest})
         return model
-
-    def constant(self, name: str, value: np.ndarray) -> str:
-        """Add an initializer once and return its name."""
-        if name not in self._known:
-            self._known.add(name)
-            self.initializers.append(self.onnx.numpy_helper.from_array(np.ascontiguousarray(value), name))
-        return name
-
-    def node(self, op: str, inputs: list[str], output: str, **attributes) -> str:
-        """Add a one-output node and return the output's name."""
-        self.nodes.append(self.helper.make_node(op, inputs, [output], name=f"{op}:{output}", **attributes))
-        return output
-
-    def split(self, x: str, parts: int, name: str) -> list[str]:
-        """Equal parts of the last axis of [1, parts * size]."""
-        outputs = [f"{name}_{index}" for index in range(parts)]
-        self.nodes.append(self.helper.make_node("Split", [x], outputs, name=f"Split:{name}", axis=1))
-        return outputs
-
-    def weight(self, layer: Linear | GRU | LSTM, tensor: str) -> str:
-        """A weight matrix by full tensor name; integers come with their per-row dequantizer, float16 with a Cast."""
-        full = f"{layer.name}.{tensor}"
-        return self.off_grid(full, self.policy.weights[full], layer.weight_bits)
-
-    def off_grid(self, full: str, value: np.ndarray, bits: int) -> str:
-        """The weight ``full`` as float32, whose ``value`` has its outputs along the first axis."""
-        if bits == 32:
-            return self.constant(full, value)
-        if bits == 16:
-            return self.node("Cast", [self.constant(full, value)], f"{full}_float", to=self.onnx.TensorProto.FLOAT)
-        scale = self.constant(f"{full}_scale", self.policy.weights[f"{full}_scale"])
-        zero = self.constant(f"{full}_zero", np.zeros(len(value), np.int8))
-        return self.node("DequantizeLinear", [self.constant(full, value), scale, zero], f"{full}_float", axis=0)
-
-    def gemm(self, layer: Linear | GRU | LSTM, x: str, weight: str, bias: str | None, output: str) -> str:
-        """output = x W^T + b"""
-        inputs = [x, self.weight(layer, weight)]
-        if bias is not None:
-            full = f"{layer.name}.{bias}"
-            inputs.append(self.constant(full, self.policy.weights[full]))
-        return self.node("Gemm", inputs, output, transB=1)
-
-    def gate(self, layer: GRU | LSTM, x: str, part: str, rank: int | None, output: str) -> str:
-        """All gates of a cell from its input (part "ih") or its state ("hh"); through the factors, where there are such."""
-        if part == "hh" and layer.state_grid is not None:
-            x = self.on_steps(f"{output}_grid", layer.state_grid, x)
-        if rank is None:
-            return self.gemm(layer, x, f"weight_{part}", f"bias_{part}", output)
-        inner = self.gemm(layer, x, f"weight_{part}_v", None, f"{output}_inner")
-        return self.gemm(layer, inner, f"weight_{part}_u", f"bias_{part}", output)
-
-    def number(self, name: str, value: float) -> str:
-        """A scalar float32 constant."""
-        return self.constant(name, np.asarray(value, np.float32))
-
-    def clip(self, x: str, low: float, high: float, output: str) -> str:
-        bounds = [
-            self.constant(f"{output}_{end}", np.asarray(value, np.float32)) for end, value in (("low", low), ("high", high))
-        ]
-        return self.node("Clip", [x, *bounds], output)
 
     def _normalize(self, x: str) -> str:
         normalizer = self.policy.contract.observation.normalizer
@@ -216,30 +153,18 @@ class _Graph:
             case Quantize():
                 return self.on_steps(name, layer, x)
             case GRU():
-                return self._gru(name, layer, x)
+                return gru(self, name, layer, x)
             case LSTM():
-                return self._lstm(name, layer, x)
+                return lstm(self, name, layer, x)
             case CfC():
-                return self._cfc(name, layer, x)
+                return cfc(self, name, layer, x)
             case History():
-                return self._history(name, layer, x)
+                return history(self, name, layer, x)
         raise ValueError(f"no layer {layer!r}")
 
     def _linear(self, name: str, layer: HashedLinear | TiedLinear, x: str, weight: str) -> str:
         bias = [self.constant(f"{layer.name}.bias", self.policy.weights[f"{layer.name}.bias"])] if layer.bias else []
         return self.node("Gemm", [x, weight, *bias], name, transB=1)
-
-    def on_steps(self, name: str, grid: Quantize, x: str) -> str:
-        """x rounded to a grid."""
-        scale = self.constant(f"{name}_scale", np.asarray(grid.scale, np.float32))
-        if grid.bits == 16:
-            # Opset 17 has no 16-bit QuantizeLinear: the same rounding, in float32 operators that every back-end has.
-            rounded = self.node("Round", [self.node("Div", [x, scale], f"{name}_steps")], f"{name}_rounded")
-            limits = grid.low - grid.zero_point, grid.high - grid.zero_point
-            return self.node("Mul", [self.clip(rounded, *limits, f"{name}_int16"), scale], name)
-        zero = self.constant(f"{name}_zero", np.asarray(grid.zero_point, np.int8))
-        integer = self.node("QuantizeLinear", [x, scale, zero], f"{name}_int8")
-        return self.node("DequantizeLinear", [integer, scale, zero], name)
 
     def _activation(self, name: str, layer: Activation, x: str) -> str:
         if layer.function in _SIMPLE:
@@ -255,71 +180,3 @@ class _Graph:
         if layer.function == "mish":  # the operator Mish is younger than our opset
             return self.node("Mul", [x, self.node("Tanh", [self.node("Softplus", [x], f"{name}_plus")], f"{name}_gate")], name)
         return self.node({"elu": "Elu", "leaky_relu": "LeakyRelu"}[layer.function], [x], name, alpha=layer.alpha)
-
-    def _state_out(self, state: str, value: str) -> None:
-        self.node("Identity", [value], f"state_out_{state}")
-
-    def _gru(self, name: str, layer: GRU, x: str) -> str:
-        h = f"state_in_{layer.name}_h"
-        from_input = self.split(self.gate(layer, x, "ih", layer.rank_ih, f"{name}_input"), 3, f"{name}_input_gate")
-        from_state = self.split(self.gate(layer, h, "hh", layer.rank_hh, f"{name}_state"), 3, f"{name}_state_gate")
-        add, mul = lambda a, b, out: self.node("Add", [a, b], out), lambda a, b, out: self.node("Mul", [a, b], out)
-        reset = self.node("Sigmoid", [add(from_input[0], from_state[0], f"{name}_r_sum")], f"{name}_r")
-        update = self.node("Sigmoid", [add(from_input[1], from_state[1], f"{name}_z_sum")], f"{name}_z")
-        gated = mul(reset, from_state[2], f"{name}_n_gated")
-        new = self.node("Tanh", [add(from_input[2], gated, f"{name}_n_sum")], f"{name}_n")
-        # (1 - z) * n + z * h, written as n + z * (h - n): one multiplication less, same value.
-        change = self.node("Sub", [h, new], f"{name}_change")
-        out = add(new, mul(update, change, f"{name}_step"), name)
-        self._state_out(f"{layer.name}_h", out)
-        return out
-
-    def _lstm(self, name: str, layer: LSTM, x: str) -> str:
-        h, c = f"state_in_{layer.name}_h", f"state_in_{layer.name}_c"
-        from_input = self.gate(layer, x, "ih", layer.rank_ih, f"{name}_input")
-        from_state = self.gate(layer, h, "hh", layer.rank_hh, f"{name}_state")
-        gates = self.split(self.node("Add", [from_input, from_state], f"{name}_sum"), 4, f"{name}_gate")
-        i, f, o = (self.node("Sigmoid", [gates[k]], f"{name}_{letter}") for k, letter in ((0, "i"), (1, "f"), (3, "o")))
-        g = self.node("Tanh", [gates[2]], f"{name}_g")
-        kept, added = self.node("Mul", [f, c], f"{name}_kept"), self.node("Mul", [i, g], f"{name}_added")
-        cell = self.node("Add", [kept, added], f"{name}_cell")
-        out = self.node("Mul", [o, self.node("Tanh", [cell], f"{name}_cell_tanh")], name)
-        self._state_out(f"{layer.name}_h", out)
-        self._state_out(f"{layer.name}_c", cell)
-        return out
-
-    def _history(self, name: str, layer: History, x: str) -> str:
-        bounds = [
-            self.constant(f"{name}_{word}", np.array([value], np.int64))
-            for word, value in (("from", layer.size), ("to", layer.size * layer.length), ("axis", 1))
-        ]
-        kept = self.node("Slice", [f"state_in_{layer.name}_past", *bounds], f"{name}_kept")
-        stacked = self.node("Concat", [kept, x], name, axis=1)
-        self._state_out(f"{layer.name}_past", stacked)
-        return stacked
-
-    def _cfc(self, name: str, layer: CfC, x: str) -> str:
-        """The two time heads are linear in z and t is fixed, so they are one: (t A + B) z + (t a + b). One Gemm for all heads."""
-        weights, z = self.policy.weights, self.node("Concat", [x, f"state_in_{layer.name}_h"], f"{name}_input", axis=1)
-        for k in range(len(layer.backbone)):
-            part = f"{layer.name}.backbone{k}"
-            inputs = [z, self.constant(f"{part}_weight", weights[f"{part}_weight"])]
-            line = self.node(
-                "Gemm", [*inputs, self.constant(f"{part}_bias", weights[f"{part}_bias"])], f"{name}_line{k}", transB=1
-            )
-            inner = self.node("Mul", [line, self.number("lecun.inner", 0.666)], f"{name}_inner{k}")
-            z = self.node(
-                "Mul", [self.node("Tanh", [inner], f"{name}_tanh{k}"), self.number("lecun.outer", 1.7159)], f"{name}_z{k}"
-            )
-        stacked: list[str] = []
-        for tensor in ("weight", "bias"):
-            ff1, ff2, rate, offset = (weights[f"{layer.name}.{head}_{tensor}"].astype(np.float64) for head in CFC_HEADS)
-            rows = np.concatenate([ff1, ff2, layer.time_step * rate + offset]).astype(np.float32)
-            stacked.append(self.constant(f"{layer.name}.heads_{tensor}", rows))
-        heads = self.split(self.node("Gemm", [z, *stacked], f"{name}_heads", transB=1), 3, f"{name}_head")
-        first, second = (self.node("Tanh", [heads[k]], f"{name}_ff{k + 1}") for k in (0, 1))
-        gate = self.node("Sigmoid", [heads[2]], f"{name}_gate")
-        change = self.node("Mul", [gate, self.node("Sub", [second, first], f"{name}_change")], f"{name}_step")
-        out = self.node("Add", [first, change], name)
-        self._state_out(f"{layer.name}_h", out)
-        return out

@@ -6,21 +6,17 @@ convolutions and elementwise layers begins with a Reshape and a Transpose, and e
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from ..policy.conv import Conv2d
 from ..policy.layers import Activation, Clip, Layer, Quantize
-
-if TYPE_CHECKING:
-    from .onnx import _Graph
+from .onnx_graph import Graph
 
 
 class Images:
     """Which value of a graph is an image at the moment, and how it came to be one."""
 
-    def __init__(self, graph: _Graph) -> None:
+    def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.shape: tuple[int, int, int] | None = None
         """(channels, height, width) where the latest value is [1, channels, height, width]; None: it is a vector [1, n]."""
