@@ -58,8 +58,8 @@ class Agreement:
     seeds: int = 1
     """Trainings alone, each with a seed of its own, behind every architecture's return."""
     among_seeds: float | None = None
-    """Rank correlation of one seed's returns alone with the mean of the others', averaged over the seeds: no order can be
-    expected to agree with trainings alone better than these do among themselves."""
+    """Rank correlation of one seed's returns alone with the mean of the others', averaged over the seeds: how well one
+    training alone of each architecture would have told the order."""
 
     def data(self) -> dict[str, Any]:
         """As JSON values."""
