@@ -37,7 +37,9 @@ def way_of(session: Session) -> str:
     """What a figure's note says of a decision by this session; empty for the policy alone."""
     if isinstance(session, GuardedCSession):
         return "through the guard, both in C, called through ctypes"
-    return "through the guard, which is in Python" if isinstance(session, GuardedSession) else ""
+    if isinstance(session, GuardedSession):
+        return "through the guard on the device" if session.on_device else "through the guard, which is in Python"
+    return ""
 
 
 def open_guarded(artifact: Artifact, *, trust: bool = False, judge_deadline: bool = False) -> Guarded:
