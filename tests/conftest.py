@@ -13,7 +13,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-EXAMPLES = int(os.environ.get("PILOTFISH_EXAMPLES", "40"))
+EXAMPLES = int(os.environ.get("PILOTFISH_EXAMPLES", "25"))
 """Of every law that does not say how many it needs."""
 hypothesis.settings.register_profile("repeatable", derandomize=True, database=None, deadline=None, max_examples=EXAMPLES)
 hypothesis.settings.load_profile("repeatable")  # the same examples every time, however slow the machine

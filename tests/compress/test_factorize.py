@@ -24,7 +24,7 @@ from pilotfish.policy.reference import Reference
 shapes = st.tuples(st.integers(1, 14), st.integers(1, 14), st.integers(0, 10_000))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(shape=shapes, weighted=st.booleans())
 def test_full_rank_reproduces_and_error_is_monotone_in_rank(shape, weighted):
     out, inputs, seed = shape
@@ -47,7 +47,7 @@ def test_full_rank_reproduces_and_error_is_monotone_in_rank(shape, weighted):
     assert all(later <= earlier + 1e-5 * scale for earlier, later in itertools.pairwise(errors))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(inputs=st.integers(1, 300), out=st.integers(1, 300))
 def test_the_largest_useful_rank_is_the_last_that_shrinks(inputs, out):
     rank = largest_useful_rank(out, inputs)

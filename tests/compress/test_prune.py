@@ -22,7 +22,7 @@ from pilotfish.policy.layers import CfC, Linear, tensor_shapes
 from pilotfish.train.sparse.distribution import densities
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(sparsity=st.floats(0.01, 0.99), scope=st.sampled_from(["global", "layer"]), seed=st.integers(0, 99))
 def test_masks_zero_exactly_the_asked_fraction_and_keep_the_largest(sparsity, scope, seed):
     rng = np.random.default_rng(seed)
@@ -88,7 +88,7 @@ def test_pruning_again_never_fills_zeros(make):
     assert again.nonzero_parameters == sparse.nonzero_parameters
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     shape=st.tuples(st.integers(1, 20), st.integers(1, 20)),
     tile=st.tuples(st.integers(1, 9), st.integers(1, 9)),

@@ -20,7 +20,7 @@ from pilotfish.policy.network import TorchPolicy, int8_rows
 from pilotfish.policy.reference import Reference
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(rows=st.integers(1, 9), columns=st.integers(1, 9), seed=st.integers(0, 9999), power=st.integers(-20, 20))
 def test_rows_lie_on_the_grid_that_the_trainer_uses(rows, columns, seed, power):
     weight = (np.random.default_rng(seed).normal(size=(rows, columns)) * 2.0**power).astype(np.float32)
@@ -37,7 +37,7 @@ def test_a_row_of_zeros_stays_zero():
     assert (scale > 0).all()
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(low=st.floats(-1e4, 1e4), width=st.floats(0, 1e4))
 def test_an_activation_grid_holds_zero_and_spans_its_range(low, width):
     scale, zero = activation_grid(low, low + width)

@@ -21,7 +21,7 @@ from pilotfish.policy.network import TorchPolicy
 from pilotfish.policy.reference import Reference
 
 
-@settings(max_examples=50, deadline=None, derandomize=True)
+@settings(max_examples=25, deadline=None, derandomize=True)
 @given(rows=st.integers(1, 9), columns=st.integers(2, 40), bits=st.sampled_from([2, 3, 4, 8]), seed=st.integers(0, 9999))
 def test_rows_of_any_bits_lie_on_their_grid_and_no_tensor_step_errs_less(rows, columns, bits, seed):
     weight = np.random.default_rng(seed).normal(size=(rows, columns)).astype(np.float32)

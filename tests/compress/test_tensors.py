@@ -43,7 +43,7 @@ def acted(policy: Policy, like: Policy) -> np.ndarray:
 SHAPES = st.tuples(st.integers(1, 6), st.integers(1, 4), st.integers(1, 6))
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=20, deadline=None, derandomize=True)
 @given(SHAPES, st.integers(0, 99), st.data())
 def test_tucker_is_exact_at_full_ranks_and_at_the_ranks_of_a_kernel(shape, seed, data) -> None:
     rng = np.random.default_rng(seed)
@@ -173,7 +173,7 @@ def test_refusals(make: Callable[..., Policy]) -> None:
         check_order(parse_recipe([{"pass": "quantize"}, {"pass": "tucker", "keep": 0.5}]), "r")
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=20, deadline=None, derandomize=True)
 @given(SHAPES, st.integers(0, 99), st.data())
 def test_the_errors_that_ranks_are_chosen_by_are_those_of_the_truncation_and_the_iteration_beats_them(shape, seed, data):
     kernel = np.random.default_rng(seed).normal(size=shape)

@@ -120,7 +120,7 @@ def test_integer_processors_agree_to_the_bit(function, compile_each, make_policy
 
 @pytest.mark.parametrize("op", FUNCTIONS)
 @pytest.mark.parametrize(("scale", "zero"), [(2 / 255, 0), (1 / 255, -128), (0.05, 17), (0.7, -100), (5.0, 0)])
-@pytest.mark.parametrize("bits", [10, 13, 16])
+@pytest.mark.parametrize("bits", [10, 16])
 def test_staircases_are_exact(op, scale, zero, bits):
     """Every integer in reach: all of them where there are few, every edge with its neighbors and a sample elsewhere."""
     alpha = 0.3
@@ -169,7 +169,7 @@ def test_the_c_staircase_is_the_numpy_one(compile_functions):
         np.testing.assert_array_equal(y, stairs.level(v))
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=100, deadline=None, derandomize=True)
 @given(x=st.integers(-(2**30) + 1, 2**30 - 1), m=st.integers(-(2**30) + 1, 2**30 - 1), s=st.integers(16, 31))
 def test_four_products_of_16_bits_are_the_upper_half_of_one_of_64(x, m, s):
     """What math_scaled.c writes for processors that keep the lower half of a product only, in 32-bit arithmetic."""

@@ -76,7 +76,7 @@ class Simulator:
         return [load(name) for name in self.outputs]
 
 
-@settings(max_examples=120, deadline=None, derandomize=True)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(program=programs(), align=st.sampled_from([1, 16]))
 def test_no_two_live_values_overlap(program, align):
     inputs, steps, sizes, outputs = program
@@ -95,7 +95,7 @@ def test_no_two_live_values_overlap(program, align):
             assert not (together and a[0] < b[1] and b[0] < a[1]), (name, other)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=30, deadline=None, derandomize=True)
 @given(program=programs(), align=st.sampled_from([4, 16, 64]), data=st.data())
 def test_every_buffer_is_aligned_in_the_arena_of_its_kind(program, align, data):
     inputs, steps, sizes, outputs = program
@@ -111,7 +111,7 @@ def test_every_buffer_is_aligned_in_the_arena_of_its_kind(program, align, data):
         assert "no packing is shorter" in str(ram) and f"{ram.arena_bytes:,} of scratch" in str(ram)
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=50, deadline=None, derandomize=True)
 @given(program=programs())
 def test_planned_memory_computes_what_separate_memory_computes(program):
     inputs, steps, sizes, outputs = program

@@ -100,7 +100,7 @@ def test_the_program_computes_the_integer_reference_to_the_bit(network, seed, co
             np.testing.assert_array_equal(act(obs), wanted(obs))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(rows=st.integers(1, 11), columns=st.integers(1, 40), bits=BITS, seed=st.integers(0, 999))
 def test_packing_loses_nothing_and_wastes_no_bit(rows, columns, bits, seed):
     most = largest_integer(bits)

@@ -54,7 +54,7 @@ def fits(those, limit):
     return place(0)
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=50, deadline=None, derandomize=True)
 @given(those=buffers(6, largest=4))
 def test_an_exact_packing_is_the_shortest_of_all(those):
     packing = pack(those)
@@ -63,7 +63,7 @@ def test_an_exact_packing_is_the_shortest_of_all(those):
     assert fits(those, packing.size) and not fits(those, packing.size - 1)
 
 
-@settings(max_examples=120, deadline=None, derandomize=True)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(those=buffers(14))
 def test_between_what_is_live_and_what_rules_reach(those):
     packing = pack(those)
@@ -72,7 +72,7 @@ def test_between_what_is_live_and_what_rules_reach(those):
     assert pack(those) == packing
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=30, deadline=None, derandomize=True)
 @given(those=buffers(30))
 def test_a_search_that_gives_up_leaves_a_packing(those):
     for packing in (pack(those, most_nodes=3), pack(those, few=0)):

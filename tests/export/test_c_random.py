@@ -47,7 +47,7 @@ sanitized = importlib.util.module_from_spec(_spec)
 sys.modules["sanitized"] = sanitized
 _spec.loader.exec_module(sanitized)
 
-COUNT = int(os.environ.get("PILOTFISH_RANDOM_POLICIES", "108"))
+COUNT = int(os.environ.get("PILOTFISH_RANDOM_POLICIES", "72"))
 TOGETHER = 12
 """Policies in one executable: the sanitizers' start-up costs more than a small policy."""
 MACHINES = {"avx2": AVX2, "avx512": AVX512, "neon": NEON, "m4f": CORTEX_M4F, "m0": CORTEX_M0, "scalar": Machine()}

@@ -172,7 +172,7 @@ def same(graph: Graph, rewritten: Graph, tolerance: float = 2e-6) -> None:
     assert far <= (1 if grid else 0)
 
 
-@settings(max_examples=200, deadline=None, derandomize=True, database=None)
+@settings(max_examples=100, deadline=None, derandomize=True, database=None)
 @given(graphs())
 def test_removing_dead_units_changes_nothing(graph):
     smaller = dead_units(graph, CORTEX_M4F)
@@ -185,7 +185,7 @@ def test_removing_dead_units_changes_nothing(graph):
     assert all(again.sizes[name] == smaller.sizes[name] for node in smaller.nodes for name in node.outputs)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True, database=None)
+@settings(max_examples=75, deadline=None, derandomize=True, database=None)
 @given(graphs(), st.sampled_from([CORTEX_M4F, CORTEX_M0, AVX512]))
 def test_all_float_rewrites_in_a_row_change_nothing(graph, machine):
     steps = (dead_units, low_rank, fuse_activations, chain_straight)
@@ -196,7 +196,7 @@ def test_all_float_rewrites_in_a_row_change_nothing(graph, machine):
     same(graph, rewritten)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True, database=None)
+@settings(max_examples=20, deadline=None, derandomize=True, database=None)
 @given(graphs(), st.sampled_from([CORTEX_M4F, AVX512]))
 def test_whatever_is_left_can_be_printed(graph, machine):
     program = generate(graph, machine, Header("test")).files["policy.c"]

@@ -33,7 +33,7 @@ sys.modules["sanitized"] = sanitized
 _spec.loader.exec_module(sanitized)
 
 MACHINES = {"avx2": AVX2, "avx512": AVX512, "neon": NEON, "m4f": CORTEX_M4F, "m0": CORTEX_M0, "scalar": Machine()}
-POLICIES, TOGETHER = 20, 10
+POLICIES, TOGETHER = 10, 10
 FUNCTIONS = ("relu", "tanh", "gelu", "leaky_relu", "silu", "hardswish")
 
 

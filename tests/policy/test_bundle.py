@@ -68,7 +68,7 @@ def test_a_tampered_byte_is_refused(tmp_path_factory: pytest.TempPathFactory, da
         Policy.load(folder)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=30, deadline=None, derandomize=True)
 @given(data=st.data())
 def test_a_damaged_description_never_escapes_as_another_error(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

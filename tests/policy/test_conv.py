@@ -42,7 +42,7 @@ def policy_of(layer: Conv2d, seed: int = 0) -> Policy:
     return Policy("conv", Contract(Observation(layer.in_size), Action("continuous", layer.out_size)), (layer,), weights)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=30, deadline=None, derandomize=True)
 @given(convolutions(), st.integers(0, 1000))
 def test_it_is_torchs_convolution(layer: Conv2d, seed: int) -> None:
     policy = policy_of(layer, seed)
@@ -65,7 +65,7 @@ def test_it_is_torchs_convolution(layer: Conv2d, seed: int) -> None:
     assert layer.macs == layer.pixels * layer.out_channels * layer.columns == layer.pixels * policy.weights["c.weight"].size
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=20, deadline=None, derandomize=True)
 @given(convolutions())
 def test_a_patch_is_what_the_kernel_covers(layer: Conv2d) -> None:
     found = positions(layer)

@@ -44,7 +44,7 @@ def tables(draw: st.DrawFn) -> GuardTable:
 STEPS = st.lists(st.tuples(VECTOR(N), VECTOR(2 * M), st.sampled_from([0, 999, 5000]), st.sampled_from([1, 800])), max_size=12)
 
 
-@settings(max_examples=50)
+@settings(max_examples=25)
 @given(tables(), STEPS)
 def test_every_action_is_finite_clamped_and_near_the_one_before(table: GuardTable, steps: list) -> None:
     guard, low, high = Guard(table), np.float32(table.low), np.float32(table.high)

@@ -33,7 +33,7 @@ def shared_policy(seed=0):
     return Policy("shared", Contract(Observation(5), Action("continuous", 4)), LAYERS, weights)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     out=st.integers(1, 40),
     width=st.integers(1, 40),

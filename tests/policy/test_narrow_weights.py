@@ -52,7 +52,7 @@ def test_integers_beyond_the_bits_are_refused(bits, found):
         policy.replace(name="other")
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=30, deadline=None, derandomize=True)
 @given(rows=st.integers(1, 8), columns=st.integers(1, 60), bits=BITS, seed=st.integers(0, 999), power=st.integers(-20, 20))
 def test_the_first_step_errs_no_more_than_that_of_the_largest_weight(rows, columns, bits, seed, power):
     weight = torch.from_numpy((np.random.default_rng(seed).normal(size=(rows, columns)) * 2.0**power).astype(np.float32))

@@ -113,7 +113,7 @@ def policies(draw: st.DrawFn, quantized: bool = False) -> Policy:
     return Policy("random", contract, tuple(layers), random_weights(tuple(layers), draw(st.integers(0, 1000))))
 
 
-@settings(max_examples=120, deadline=None, derandomize=True)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(policies(), st.integers(0, 1000))
 def test_torch_and_numpy_agree_over_an_episode(policy: Policy, seed: int) -> None:
     reference, network = Reference(policy), TorchPolicy(policy)
@@ -133,7 +133,7 @@ def test_torch_and_numpy_agree_over_an_episode(policy: Policy, seed: int) -> Non
         np.testing.assert_allclose(reference.state, flat, atol=1e-5)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=20, deadline=None, derandomize=True)
 @given(policies(quantized=True), st.integers(0, 1000))
 def test_quantized_activations_agree_to_one_step_of_the_grid(policy: Policy, seed: int) -> None:
     layers = policy.layers
@@ -151,7 +151,7 @@ def test_quantized_activations_agree_to_one_step_of_the_grid(policy: Policy, see
     assert (np.abs(np.round(wanted / step) + layers[-1].zero_point) <= 128).all()
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=30, deadline=None, derandomize=True)
 @given(policies())
 def test_weights_survive_the_way_through_torch(policy: Policy) -> None:
     returned = Network(policy.layers, policy.weights).to_weights()

@@ -86,7 +86,7 @@ def test_another_memory_map_is_refused(elf):
             read_image(elf, other)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=75, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.binary(min_size=1, max_size=8)), min_size=1, max_size=6))
 def test_garbled_bytes_give_an_image_or_one_line(elf, memory, tmp_path, changes):
     raw = bytearray(elf.read_bytes())
@@ -103,7 +103,7 @@ def test_garbled_bytes_give_an_image_or_one_line(elf, memory, tmp_path, changes)
         assert "\n" not in str(error)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.floats(0, 1, exclude_max=True), st.binary(min_size=1, max_size=12))
 def test_garbled_code_runs_or_faults_in_words(elf, tmp_path, monkeypatch_session, where, data):
     image = read_image(elf, load_target("crazyflie").memory)

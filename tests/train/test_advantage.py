@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pilotfish.train.advantage import advantages
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=25)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 12), st.floats(0, 1), st.floats(0, 1))
 def test_equals_the_sum_of_discounted_errors(seed: int, horizon: int, gamma: float, lam: float) -> None:
     random = np.random.default_rng(seed)

@@ -22,7 +22,7 @@ def random(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(shape=shapes, seed=st.integers(0, 999))
 def test_at_full_rank_and_without_tolerance_a_step_is_the_dense_step(shape, seed):
     weight, step = random(*shape, seed=seed), 0.3 * random(*shape, seed=seed + 1)
@@ -31,7 +31,7 @@ def test_at_full_rank_and_without_tolerance_a_step_is_the_dense_step(shape, seed
     torch.testing.assert_close(stepped(start, weight + step, 0.0, min(shape)).product(), weight + step)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(shape=shapes, rank=st.integers(1, 14), seed=st.integers(0, 999))
 def test_a_path_of_that_rank_is_followed_exactly(shape, rank, seed):
     """The exactness property (Ceruti and Lubich 2022): what has the rank all the way is not approximated."""
@@ -43,7 +43,7 @@ def test_a_path_of_that_rank_is_followed_exactly(shape, rank, seed):
     torch.testing.assert_close(found.product(), turned[0] @ turned[1], rtol=1e-6, atol=1e-6)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(shape=shapes, largest=st.integers(1, 14), theta=st.floats(0, 0.9), seed=st.integers(0, 999))
 def test_bounds_bases_and_what_is_left_out(shape, largest, theta, seed):
     weight = random(*shape, seed=seed)

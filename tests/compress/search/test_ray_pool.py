@@ -13,7 +13,9 @@ from pilotfish.compress.search.study import ARMS, Study
 from pilotfish.compress.search.worker import CANDIDATES, Plan
 from pilotfish.targets import load_target
 
-SPACE = Space(depth=(1, 1), widths=(2, 3, 4, 5, 6, 8), activations=("tanh",), sparsity=(0.0,), rank=(1.0,), bits=(32,))
+SPACE = Space(
+    depth=(1, 1), widths=(2, 3, 4, 5, 6, 8), activations=("tanh",), sparsity=(0.0,), rank=(1.0,), bits=(32,), studies=(1,)
+)
 TRIALS = 4
 
 

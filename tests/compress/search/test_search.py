@@ -12,8 +12,10 @@ from pilotfish.compress.search import Budget, Effort, Space, search
 from pilotfish.compress.search.front import dominates
 from pilotfish.compress.search.genome import Genome
 from pilotfish.compress.search.limits import limits_of
+from pilotfish.compress.search.search import ENGINES
 from pilotfish.compress.search.study import ARMS, Study
 from pilotfish.compress.search.trial import Task, attempt, sketch
+from pilotfish.compress.search.worker import work
 from pilotfish.errors import BadInput
 from pilotfish.policy import Action, Contract, Observation, Policy
 from pilotfish.policy.scene import scene_of
@@ -22,7 +24,16 @@ from pilotfish.runtime.measure.rate import control_rate
 from pilotfish.targets import load_target
 
 QUICK = Effort(steps=600, episodes=2)
-SPACE = Space(depth=(1, 1), widths=(2, 4, 8), activations=("tanh",), sparsity=(0.0,), rank=(1.0,), bits=(32, 8), reads=("int8",))
+SPACE = Space(
+    depth=(1, 1),
+    widths=(2, 4, 8),
+    activations=("tanh",),
+    sparsity=(0.0,),
+    rank=(1.0,),
+    bits=(32, 8),
+    reads=("int8",),
+    studies=(1,),
+)
 
 
 def _task(teacher, **limits):
@@ -38,14 +49,16 @@ def never(rung, kept, cost):
     return ""
 
 
-def test_a_search_proves_its_front_and_goes_on_where_it_was(teacher, tmp_path):
+def test_a_search_proves_its_front_and_goes_on_where_it_was(teacher, tmp_path, monkeypatch):
     def found(trials):
         return search(
             teacher, load_target("crazyflie"), tmp_path, budget=Budget(trials=trials), space=SPACE, min_return=0.2, jobs=1,
             effort=QUICK, prove_episodes=2,
         )  # fmt: skip
 
-    first = found(1)
+    with monkeypatch.context() as patch:  # the first candidate in this process: starting another takes longer than making it
+        patch.setitem(ENGINES, "local", lambda plan, jobs, told: work(plan))
+        first = found(1)
     assert sum(len(Study(tmp_path).outcomes(arm)) for arm in ARMS) == 1
     whole = found(2)
     outcomes = {arm: Study(tmp_path).outcomes(arm) for arm in ARMS}

@@ -80,7 +80,7 @@ def test_known_delays_on_a_simulated_clock_are_reported_exactly(kind: Delays) ->
         assert delays[lone[0]] == SPIKE * 300_000 and paced.longest_miss_run >= 2
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(st.lists(st.integers(1, 4_000_000), min_size=1, max_size=60), st.sampled_from([250.0, 1000.0]))
 def test_any_delays_on_a_simulated_clock(delays: list[int], hz: float) -> None:
     paced = simulate(np.array(delays), hz)

@@ -22,7 +22,7 @@ def between(n: int, q: float, low: int, high: int) -> float:
     return math.fsum(math.comb(n, k) * q**k * (1 - q) ** (n - k) for k in range(low, high + 1))
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.integers(2, 400), st.sampled_from([0.5, 0.9, 0.95, 0.99, 0.1]), st.sampled_from([0.9, 0.95, 0.99]))
 def test_interval_covers_the_quantile_or_does_not_exist(n: int, q: float, confidence: float) -> None:
     whole = between(n, q, 1, n - 1)

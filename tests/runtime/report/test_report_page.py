@@ -110,7 +110,7 @@ def test_one_artifact_twice_counts_once(demo: list[Artifact], tmp_path: Path) ->
 
 @given(st.recursive(st.none() | st.floats(allow_nan=False, allow_infinity=False) | st.text(), lambda inner: st.lists(inner)
                     | st.dictionaries(st.text(), inner)))  # fmt: skip
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_embedded_json_is_json_without_markup(value: Any) -> None:
     text = embedded_json(value)
     assert json.loads(text) == value
