@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import importlib
 import os
 import shutil
@@ -24,6 +25,14 @@ STANDINS = Path(__file__).parent / "standins"
 
 for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):  # before numpy is imported, and for every child
     os.environ.setdefault(_variable, "1")
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """What the imports of torch, TVM and three thousand tests made stays to the end: looking through it for garbage again and
+    again takes a fifteenth of the time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 50, 100)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -157,7 +157,7 @@ def _reusable(
         place = places[source]
         if place.base in inputs or sizes[source] != sizes[name] or last[source] > index:
             continue
-        if kinds.get(source, "float") != kinds.get(name, "float"):
+        if kinds.get(place.base, "float") != kinds.get(name, "float"):  # a view is of its buffer's kind, whatever it is called
             continue
         others = (v for v, p in places.items() if v != source and p.meets(place))
         clashes = any(places[r] != place and places[r].meets(place) for r in step.reads)
