@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 JOB ?= examples/halfcheetah.toml
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 ROOMS := $(wildcard *.py) py.typed cli policy targets runtime export train compress job
 
 .PHONY: demo test lint format install install-dev wheel-check bench-peers bench-host clean
@@ -47,10 +48,10 @@ format: install-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Tests share nothing but the processor: one worker a core. Stealing work keeps neighbors, and what they share, together. Many start
+# Tests share nothing but the processor: one worker a core, and one while others wait for what they started. Stealing work keeps neighbors, and what they share, together. Many start
 # Python again, which takes a fifth longer where nothing may keep what it compiled.
 test: lint
-	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist worksteal
 
 bench-peers: install
 	sh benchmarks/peers/install.sh $(BIN)/python
