@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -94,13 +93,9 @@ def wire_soak(
         run.figures(device_of(artifact), artifact.manifest.target.control.jitter_budget_us, way),
         control_hz=rate.hz,
         deadline_us=rate.period_us,
-        deadline_met=run.misses == 0,
-        seconds=run.measured_s,
         asked_seconds=seconds,
         interrupted=interrupted,
-        rested_periods=run.rested,
-        stretches=[asdict(stretch) for stretch in run.stretches],
-        histogram=run.whole.table(),
+        **run.fields(),
         runner=runner,
         warnings=[NOT_READ, *([f"the soak ended early: {run.lost}"] if run.lost else [])],
     )

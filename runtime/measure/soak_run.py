@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import math
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -129,6 +130,13 @@ class Soak:
         self.stretches.append(stretch)
         if say:
             say(told(stretch))
+
+    def fields(self) -> dict[str, Any]:
+        """What a stored result says of the run besides its figures, as JSON."""
+        return {
+            "deadline_met": self.misses == 0, "seconds": self.measured_s, "rested_periods": self.rested,
+            "stretches": [asdict(stretch) for stretch in self.stretches], "histogram": self.whole.table(),
+        }  # fmt: skip
 
     def figures(self, device: str, jitter_budget_us: float | None, way: str = "") -> dict[str, Figure]:
         """soak_p50_us … soak_worst_us, misses, longest run of them, jitter, drift and the highest temperature.
