@@ -48,8 +48,8 @@ format: install-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Tests share nothing but the processor: one worker a core, and one while others wait for what they started. Stealing work keeps neighbors, and what they share, together. Many start
-# Python again, which takes a fifth longer where nothing may keep what it compiled.
+# Tests share nothing but the processor: one worker a core, and one more, as many wait for what they started. Stealing work keeps
+# neighbors, and what they share, together. Python is started often, a fifth slower where nothing may keep what it compiled.
 test: lint
 	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist worksteal
 
