@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .study import Study
 from .trial import Stops
@@ -21,7 +21,7 @@ class Peer:
     """One that went all the way."""
 
     shape: str
-    """Of its float student: candidates that were made of one student are one witness of what students keep."""
+    """Of its float student, however many lessons it had: what was made of one student is one witness of what students keep."""
     kept: tuple[float, ...]
     """Share of the return after each lesson, and in the end."""
     cost: float
@@ -30,7 +30,7 @@ class Peer:
 def peers(study: Study, arm: str) -> list[Peer]:
     """Those of an arm that went all the way: what others promised after a lesson may have come to nothing."""
     return [
-        Peer(one.genome.shape, (*one.rungs, one.kept), one.cost)
+        Peer(replace(one.genome, studies=1).shape, (*one.rungs, one.kept), one.cost)
         for one in study.outcomes(arm)
         if one.state == "done" and one.kept is not None and one.cost is not None
     ]

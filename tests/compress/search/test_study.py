@@ -1,5 +1,6 @@
 """The record of a search: shared, resumed, and never stopped by a candidate that fails."""
 
+import dataclasses
 import subprocess
 import sys
 from dataclasses import replace
@@ -152,3 +153,14 @@ def test_others_that_came_to_nothing_stop_nobody(tmp_path):
     assert stops(study, "search")(1, 0.92, 5.0) == ""
     # Two went all the way; what they kept in the end is what a taught student is measured by.
     assert stops(study, "random")(1, 0.59, 5.0) != "" and stops(study, "random")(1, 0.61, 5.0) == ""
+
+
+def test_one_student_that_had_more_lessons_is_still_one_witness(tmp_path):
+    study = Study(tmp_path)
+    for studies in (1, 2, 4):
+        done = _done(8, 0.9, 4.0)
+        done.genome = dataclasses.replace(done.genome, studies=studies)
+        _tried(study, "search", done)
+    assert stops(study, "search")(0, 0.1, 5.0) == ""
+    _tried(study, "search", _done(9, 0.9, 4.0))
+    assert "2 others" in stops(study, "search")(0, 0.1, 5.0)
