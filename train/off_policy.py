@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 import os
 from abc import ABC, abstractmethod
@@ -28,6 +27,7 @@ from .replay import Replay
 from .simba_critics import SimbaCritics
 from .sparse.learner import sparse_off_policy
 from .stacked import PIECE
+from .wide_products import largest, wide_products
 
 STEPS_PER_ITERATION = 16
 """Environment steps between two rounds of updates: few enough to stay on-policy, enough to amortize the loop."""
@@ -39,9 +39,8 @@ def threads_for(config: SACConfig | TD3Config, device: torch.device) -> int:
         return config.threads
     if config.critic == "simba":
         return 1
-    widest = max(a * b for a, b in itertools.pairwise((*config.critic_hidden, 1)))
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return 2 if device.type == "cpu" and cores > 1 and config.batch_size * widest >= PIECE else 1
+    return 2 if device.type == "cpu" and cores > 1 and largest((*config.critic_hidden, 1), config.batch_size) >= PIECE else 1
 
 
 class OffPolicy(ABC):
@@ -83,6 +82,7 @@ class OffPolicy(ABC):
         self.critics = SimbaCritics(*about) if config.critic == "simba" else Critics(*about, crew)
         self.optimizers = {"actor": Adam(self.actor.flat, config.learning_rate)}
         self.crew, self.total_steps = crew, config.steps
+        self._work = max(largest(hidden, config.batch_size) for hidden in (config.hidden, config.critic_hidden))
         self.sparse = None
         if config.sparsity is not None:
             about_actor = (self.actor, self.optimizers["actor"], actions)
@@ -111,7 +111,9 @@ class OffPolicy(ABC):
             self._owed -= 1
             if self.sparse is not None:
                 self.sparse.tick(self.steps / self.total_steps)
-            logged = self.update(self._batch(), log=self._owed < 1)
+            batch = self._batch()
+            with wide_products(self._work, self.device):
+                logged = self.update(batch, log=self._owed < 1)
             if logged:
                 scalars = dict(zip(logged, torch.stack(list(logged.values())).tolist(), strict=True))
         if self.sparse is not None:

@@ -34,6 +34,7 @@ from .sparse.learner import sparse_ppo
 from .tensor_env import tensor_env
 from .vision import conv_layers, normalizer_for, seen_image
 from .warm_start import JUDGE_FIRST, loaded
+from .wide_products import largest, wide_products
 
 _ROWS = 8192
 """Observations whose values are computed at once: enough to amortize, few enough to stay in the cache."""
@@ -97,6 +98,7 @@ class PPO:
             assert isinstance(self.actor, Memoryless)  # settings of other actors are refused
             self.actor.load(policy.weights)
         judges = None if true is None else ObservationNormalizer(seen, True)
+        self._work = max(largest(hidden, config.minibatch_size) for hidden in (config.hidden, config.critic_hidden))
         self._normalizers = [self.normalizer, *([] if judges is None else [judges])]
         self.collector = Collector(self.envs, config.rollout_steps, self.normalizer, judges)
         self.scaler = RewardScaler(len(envs), config.gamma, config.normalize_reward, device)
@@ -122,7 +124,8 @@ class PPO:
             self.pilot_head.flat.value.copy_(self.head.flat.value)
         rollout = self.collector.collect(self.pilot, self.pilot_head, self.noise)
         self.steps += rollout.reward.numel()
-        scalars = self._learn(rollout.to(self.device))
+        with wide_products(self._work, self.device):
+            scalars = self._learn(rollout.to(self.device))
         if self.sparse is not None:
             self.sparse.settle(self.steps / self.config.steps)
             scalars |= self.sparse.scalars()
