@@ -32,8 +32,9 @@ from gpu_peers import PEERS
 from gpu_peers.contestant import Contestant, Refusal, Workload
 
 from pilotfish.policy.bundle import Policy
+from pilotfish.policy.cells import GRU
 from pilotfish.policy.contract import Action, Contract, Observation
-from pilotfish.policy.layers import GRU, Activation, Layer, Linear, state_of, tensor_shapes
+from pilotfish.policy.layers import Activation, Layer, Linear, state_of, tensor_shapes
 from pilotfish.policy.reference import Reference
 
 POLICIES: dict[str, tuple[Layer, ...]] = {

@@ -14,9 +14,10 @@ from pilotfish.compress.passes import Context, apply
 from pilotfish.compress.quantize import QUANTIZE, Quantize
 from pilotfish.export.onnx import to_onnx
 from pilotfish.policy.bundle import Policy
+from pilotfish.policy.cells import GRU
 from pilotfish.policy.contract import Action, Contract, Observation
 from pilotfish.policy.golden import Golden
-from pilotfish.policy.layers import GRU, LAYERS, Activation, ActivationName, Layer, Linear, tensor_shapes
+from pilotfish.policy.layers import LAYERS, Activation, ActivationName, Layer, Linear, tensor_shapes
 from pilotfish.policy.reference import Reference
 
 SPARSITY = 0.95

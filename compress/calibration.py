@@ -9,7 +9,8 @@ from typing import Literal
 import numpy as np
 
 from ..policy import Policy
-from ..policy.layers import Activation, Affine, Layer, Layers, Linear, Quantize, Weights
+from ..policy.grid import Quantize
+from ..policy.layers import Activation, Affine, Layer, Layers, Linear, Weights
 from .equalize import affine_name, sizes
 from .replay import Replay
 

@@ -11,9 +11,10 @@ from pydantic.dataclasses import dataclass
 
 from ..errors import BadInput, require
 from ..policy import Normalizer, Policy
+from ..policy.cells import GRU, LSTM
 from ..policy.conv import Conv2d
 from ..policy.image import Image, image_seen_by
-from ..policy.layers import GRU, LSTM, Activation, ActivationName, Layers, Linear
+from ..policy.layers import Activation, ActivationName, Layers, Linear
 from .heal import imitate
 from .imitation import Imitation
 from .observes import blindfold, ignored, note_of, promised, unseen

@@ -14,7 +14,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from ..policy import Golden, Policy
-from ..policy.layers import Activation, Affine, Layers, Linear, Quantize, Weights
+from ..policy.grid import Quantize
+from ..policy.layers import Activation, Affine, Layers, Linear, Weights
 from .activations import layer_inputs
 from .matrices import on_any_grid
 from .replay import Replay

@@ -9,8 +9,9 @@ from typing import Any
 
 from ..errors import BadInput, MissingTool
 from ..policy import Policy
+from ..policy.cells import GRU, LSTM, CfC
 from ..policy.conv import Conv2d
-from ..policy.layers import GRU, LSTM, CfC, Linear
+from ..policy.layers import Linear
 from ..targets import Target
 from .effects import REFUSALS, UNHURRIED_HZ, costs_of, number
 from .multiway import views

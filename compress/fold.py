@@ -9,7 +9,8 @@ import numpy as np
 from pydantic.dataclasses import dataclass
 
 from ..policy import Policy
-from ..policy.layers import GRU, LSTM, Layer, Linear, Weights
+from ..policy.cells import GRU, LSTM
+from ..policy.layers import Layer, Linear, Weights
 from .activations import network_outputs, probes
 from .passes import STRICT, Context, Pass, PassResult, Promise
 from .requirements import float_weights

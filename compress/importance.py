@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import require
 from ..policy import Golden, Policy
-from ..policy.layers import GRU, LSTM, CfC
+from ..policy.cells import GRU, LSTM, CfC
 from .signals import matrix_inputs
 from .surgeon import elimination_scores
 from .units import Group, columns, hidden_groups, norms

@@ -10,7 +10,8 @@ import numpy as np
 
 from ..errors import BadInput
 from ..policy import Policy
-from ..policy.layers import GRU, LSTM, Layer, Layers, Linear, TiedLinear, Weights, cell_matrices
+from ..policy.cells import GRU, LSTM, cell_matrices
+from ..policy.layers import Layer, Layers, Linear, TiedLinear, Weights
 from ..targets.profile import near
 
 RIDGE = 1e-4

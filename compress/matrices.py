@@ -8,8 +8,9 @@ from typing import TypeGuard
 import numpy as np
 
 from ..policy import Policy
+from ..policy.cells import GRU, LSTM, CfC, cell_matrices
 from ..policy.conv import Conv2d
-from ..policy.layers import GRU, LSTM, CfC, Layer, Layers, Linear, Weights, cell_matrices, matrix_bits, tensor_shapes
+from ..policy.layers import Layer, Layers, Linear, Weights, matrix_bits, tensor_shapes
 
 Masks = dict[str, np.ndarray]
 """Matrix name -> bool [out, in], True where the entry may be other than zero."""

@@ -11,19 +11,8 @@ import numpy as np
 from ..errors import BadInput
 from ..policy import Golden, Policy
 from ..policy.conv import Conv2d
-from ..policy.layers import (
-    Activation,
-    Affine,
-    Clip,
-    Layer,
-    LayerNorm,
-    Layers,
-    Linear,
-    Quantize,
-    TiedLinear,
-    Weights,
-    tensor_shapes,
-)
+from ..policy.grid import Quantize
+from ..policy.layers import Activation, Affine, Clip, Layer, LayerNorm, Layers, Linear, TiedLinear, Weights, tensor_shapes
 from ..policy.macs import macs
 from ..targets.profile import near
 from .passes import Context, PassResult, Requirement

@@ -8,23 +8,11 @@ import numpy as np
 
 from ..errors import BadInput, Unsupported
 from ..policy import Policy
+from ..policy.cells import CFC_HEADS, GRU, LSTM, CfC
 from ..policy.contract import Observation
 from ..policy.conv import Conv2d
-from ..policy.layers import (
-    CFC_HEADS,
-    GRU,
-    LSTM,
-    Activation,
-    Affine,
-    CfC,
-    Clip,
-    History,
-    Layer,
-    Layers,
-    Linear,
-    Quantize,
-    TiedLinear,
-)
+from ..policy.grid import Quantize
+from ..policy.layers import Activation, Affine, Clip, History, Layer, Layers, Linear, TiedLinear
 from .matrices import Masks
 
 SHOWN = 12

@@ -11,9 +11,10 @@ from pydantic.dataclasses import dataclass
 
 from ..errors import BadInput
 from ..policy import Policy
+from ..policy.cells import GRU, LSTM
 from ..policy.conv import Conv2d
-from ..policy.layers import GRU, LSTM, History, Layer, Layers, Linear, Weights, largest_integer, matrix_bits
-from ..policy.layers import Quantize as QuantizeLayer
+from ..policy.grid import Quantize as QuantizeLayer
+from ..policy.layers import History, Layer, Layers, Linear, Weights, largest_integer, matrix_bits
 from ..targets.profile import near
 from .activations import layer_inputs
 from .calibration import (

@@ -9,8 +9,9 @@ from typing import Any
 
 from ..errors import BadInput
 from ..policy import Golden, Policy
+from ..policy.cells import GRU, LSTM
 from ..policy.conv import Conv2d
-from ..policy.layers import GRU, LSTM, Layer, Linear, Weights
+from ..policy.layers import Layer, Linear, Weights
 from .matrices import matrices, on_any_grid
 from .replay import Replay
 from .weight_grids import Granularity, quantized_rows

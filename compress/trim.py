@@ -9,7 +9,8 @@ import numpy as np
 from pydantic.dataclasses import dataclass
 
 from ..policy import Policy
-from ..policy.layers import Activation, Clip, Layer, Layers, Linear, Quantize, TiedLinear, Weights
+from ..policy.grid import Quantize
+from ..policy.layers import Activation, Clip, Layer, Layers, Linear, TiedLinear, Weights
 from ..policy.reference import activate
 from .activations import network_outputs, probes
 from .passes import STRICT, Context, Pass, PassResult, Promise

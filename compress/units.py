@@ -11,21 +11,18 @@ from typing import Any
 
 import numpy as np
 
+from ..policy.cells import CFC_HEADS, GRU, LSTM, CfC
 from ..policy.conv import Conv2d
+from ..policy.grid import Quantize
 from ..policy.layers import (
-    CFC_HEADS,
-    GRU,
-    LSTM,
     Activation,
     Affine,
-    CfC,
     Clip,
     History,
     Layer,
     LayerNorm,
     Layers,
     Linear,
-    Quantize,
     TiedLinear,
     Weights,
     tensor_shapes,

@@ -16,23 +16,11 @@ import numpy as np
 
 from ..errors import require
 from ..policy.bundle import Policy
+from ..policy.cells import GRU, LSTM, CfC
 from ..policy.conv import Conv2d
+from ..policy.grid import Quantize
 from ..policy.hashed import places
-from ..policy.layers import (
-    GRU,
-    LSTM,
-    Activation,
-    Affine,
-    CfC,
-    Clip,
-    HashedLinear,
-    History,
-    Layer,
-    LayerNorm,
-    Linear,
-    Quantize,
-    TiedLinear,
-)
+from ..policy.layers import Activation, Affine, Clip, HashedLinear, History, Layer, LayerNorm, Linear, TiedLinear
 from ..policy.reference import GELU_SLOPE
 from .onnx_cells import cfc, gru, history, lstm
 from .onnx_graph import Graph

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..policy.layers import CFC_HEADS, GRU, LSTM, CfC, History
+from ..policy.cells import CFC_HEADS, GRU, LSTM, CfC
+from ..policy.layers import History
 from .onnx_graph import Graph
 
 

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 
 from ..policy.bundle import Policy
-from ..policy.layers import GRU, LSTM, Linear, Quantize
+from ..policy.cells import GRU, LSTM
+from ..policy.grid import Quantize
+from ..policy.layers import Linear
 
 
 class Graph:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from ..policy.conv import Conv2d
-from ..policy.layers import Activation, Clip, Layer, Quantize
+from ..policy.grid import Quantize
+from ..policy.layers import Activation, Clip, Layer
 from .onnx_graph import Graph
 
 

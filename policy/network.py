@@ -8,15 +8,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .bundle import Policy
+from .cells import GRU, LSTM, CfC
 from .contract import Action, Observation
 from .conv import Conv2d
+from .grid import Quantize
 from .hashed import places
 from .layers import (
-    GRU,
-    LSTM,
     Activation,
     Affine,
-    CfC,
     Clip,
     HashedLinear,
     History,
@@ -24,7 +23,6 @@ from .layers import (
     LayerNorm,
     Layers,
     Linear,
-    Quantize,
     TiedLinear,
     Weights,
     matrix_bits,

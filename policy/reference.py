@@ -8,23 +8,11 @@ import numpy as np
 
 from ..errors import BadInput
 from .bundle import Policy
+from .cells import GRU, LSTM, CfC
 from .conv import Conv2d, patches
+from .grid import Quantize
 from .hashed import places
-from .layers import (
-    GRU,
-    LSTM,
-    Activation,
-    Affine,
-    CfC,
-    Clip,
-    HashedLinear,
-    History,
-    Layer,
-    LayerNorm,
-    Linear,
-    Quantize,
-    TiedLinear,
-)
+from .layers import Activation, Affine, Clip, HashedLinear, History, Layer, LayerNorm, Linear, TiedLinear
 
 GELU_SLOPE = 1.5957691216057308
 """2 sqrt(2 / pi): gelu's tanh form is x * sigmoid(GELU_SLOPE * (x + 0.044715 x^3)) (Hendrycks and Gimpel 2016)."""

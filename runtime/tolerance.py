@@ -40,7 +40,8 @@ import numpy as np
 from ..errors import BadInput
 from ..policy.bundle import Policy
 from ..policy.golden import Golden
-from ..policy.layers import Activation, Affine, Clip, Linear, Quantize
+from ..policy.grid import Quantize
+from ..policy.layers import Activation, Affine, Clip, Linear
 from ..targets.profile import Target
 
 FP32, DRIFT, TYPICAL = 1e-5, 1e-4, 1e-3

@@ -7,8 +7,9 @@ import math
 
 import torch
 
+from ..policy.cells import GRU, LSTM, CfC
 from ..policy.conv import Conv2d
-from ..policy.layers import GRU, LSTM, Activation, CfC, Clip, Layer, LayerNorm, Layers, Linear, tensor_shapes
+from ..policy.layers import Activation, Clip, Layer, LayerNorm, Layers, Linear, tensor_shapes
 from ..policy.network import Network
 
 CELLS: dict[str, type[GRU] | type[LSTM] | type[CfC]] = {"gru": GRU, "lstm": LSTM, "cfc": CfC}

@@ -7,7 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ..policy.layers import GRU, LSTM, CfC, Layers, Weights
+from ..policy.cells import GRU, LSTM, CfC
+from ..policy.layers import Layers, Weights
 from ..policy.network import Network, State
 from .actor import initialize
 from .flat import flatten

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..policy.layers import CFC_HEADS, GRU, LSTM, CfC
+from ..policy.cells import CFC_HEADS, GRU, LSTM, CfC
 from ..policy.network import Network, State
 
 

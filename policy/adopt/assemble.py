@@ -7,8 +7,9 @@ import dataclasses
 import numpy as np
 
 from ..bundle import Policy
+from ..cells import GRU, LSTM
 from ..contract import Action, Contract, Normalizer, Observation, Provenance, Timing
-from ..layers import GRU, LSTM, Activation, Affine, Clip, Layer, LayerNorm, Linear, Weights
+from ..layers import Activation, Affine, Clip, Layer, LayerNorm, Linear, Weights
 from .signal import Signal, Step
 from .source import Source
 

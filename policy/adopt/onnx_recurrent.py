@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..layers import GRU, LSTM
+from ..cells import GRU, LSTM
 from .signal import Misfit, Signal, StateOut
 
 _ORDER = {"GRU": (1, 0, 2), "LSTM": (0, 2, 3, 1)}

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..layers import GRU, LSTM, ActivationName
+from ..cells import GRU, LSTM
+from ..layers import ActivationName
 from . import arithmetic
 from .signal import Choice, Magnitude, Misfit, Signal, StateOut
 

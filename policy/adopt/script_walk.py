@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..layers import GRU, LSTM
+from ..cells import GRU, LSTM
 from .script_code import ScriptCode, family
 from .script_ops import OPERATORS, Buffer, plain, recurrent
 from .signal import Misfit

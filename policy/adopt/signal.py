@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..layers import GRU, LSTM, Activation, ActivationName, Affine, Clip, Layer, LayerNorm, Linear
+from ..cells import GRU, LSTM
+from ..layers import Activation, ActivationName, Affine, Clip, Layer, LayerNorm, Linear
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 

@@ -8,9 +8,11 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from ...policy.bundle import Policy
+from ...policy.cells import GRU, LSTM
 from ...policy.contract import Contract
 from ...policy.conv import Conv2d
-from ...policy.layers import GRU, LSTM, Activation, Affine, Clip, Layer, LayerNorm, Linear, Quantize
+from ...policy.grid import Quantize
+from ...policy.layers import Activation, Affine, Clip, Layer, LayerNorm, Linear
 from .numerals import plain
 
 _CONTRACT: TypeAdapter[Contract] = TypeAdapter(Contract)

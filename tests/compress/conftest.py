@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from pilotfish.policy import Action, Contract, Golden, Normalizer, Observation, Policy, Provenance
-from pilotfish.policy.layers import GRU, Activation, Linear, tensor_shapes
+from pilotfish.policy.cells import GRU
+from pilotfish.policy.layers import Activation, Linear, tensor_shapes
 from pilotfish.policy.reference import Reference
 
 Maker = Callable[..., Policy]

@@ -13,8 +13,8 @@ from pilotfish.compress.calibration import activation_grid, activation_range, pe
 from pilotfish.compress.quantize import QUANTIZE, Quantize
 from pilotfish.compress.replay import Replay
 from pilotfish.errors import BadInput
+from pilotfish.policy.grid import Quantize as Grid
 from pilotfish.policy.layers import Affine, Linear
-from pilotfish.policy.layers import Quantize as Grid
 from pilotfish.policy.reference import Reference
 
 

@@ -26,8 +26,9 @@ from pilotfish.compress.trim import Trim
 from pilotfish.compress.units import hidden_groups, without
 from pilotfish.errors import BadInput, Unsupported
 from pilotfish.policy import Policy
+from pilotfish.policy.cells import GRU
 from pilotfish.policy.conv import Conv2d
-from pilotfish.policy.layers import GRU, Activation, LayerNorm, Linear
+from pilotfish.policy.layers import Activation, LayerNorm, Linear
 from pilotfish.policy.reference import Reference
 
 _spec = importlib.util.spec_from_file_location("eyes", Path(__file__).with_name("eyes.py"))

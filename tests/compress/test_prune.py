@@ -18,7 +18,8 @@ from pilotfish.compress.matrices import entries, matrices, nonzero_masks, pruned
 from pilotfish.compress.patterns import Tiles, magnitude_masks, n_of_m_masks
 from pilotfish.compress.prune import PRUNE, Prune, scores
 from pilotfish.errors import BadInput
-from pilotfish.policy.layers import CfC, Linear, tensor_shapes
+from pilotfish.policy.cells import CfC
+from pilotfish.policy.layers import Linear, tensor_shapes
 from pilotfish.train.sparse.distribution import densities
 
 

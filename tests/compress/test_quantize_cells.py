@@ -12,7 +12,8 @@ from pilotfish.compress.quantize import QUANTIZE, Quantize
 from pilotfish.compress.replay import Replay
 from pilotfish.errors import BadInput
 from pilotfish.policy import Action, Contract, Observation, Policy
-from pilotfish.policy.layers import GRU, LSTM, Linear, tensor_shapes
+from pilotfish.policy.cells import GRU, LSTM
+from pilotfish.policy.layers import Linear, tensor_shapes
 from pilotfish.policy.network import TorchPolicy
 from pilotfish.policy.reference import Reference
 

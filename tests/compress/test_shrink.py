@@ -18,7 +18,8 @@ from pilotfish.compress.unit_choice import widths_of
 from pilotfish.compress.units import hidden_groups, parameters
 from pilotfish.errors import BadInput
 from pilotfish.policy import Golden
-from pilotfish.policy.layers import GRU, LSTM, Activation, Affine, CfC, History, LayerNorm, Linear, tensor_shapes
+from pilotfish.policy.cells import GRU, LSTM, CfC
+from pilotfish.policy.layers import Activation, Affine, History, LayerNorm, Linear, tensor_shapes
 from pilotfish.policy.reference import Reference
 
 CRITERIA = ("surgeon", "magnitude", "activation", "taylor")

@@ -13,7 +13,9 @@ from pilotfish.export.c.machine import AVX2, AVX512, CORTEX_M0, CORTEX_M4F
 from pilotfish.export.c.reader import read
 from pilotfish.export.c.source import generate
 from pilotfish.export.onnx import to_onnx
-from pilotfish.policy.layers import GRU, LSTM, Linear, Quantize
+from pilotfish.policy.cells import GRU, LSTM
+from pilotfish.policy.grid import Quantize
+from pilotfish.policy.layers import Linear
 from pilotfish.policy.reference import Reference
 from pilotfish.targets.profile import load_target
 

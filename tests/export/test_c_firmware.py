@@ -13,7 +13,9 @@ pytest.importorskip("ziglang")
 from pilotfish.errors import GateFailed
 from pilotfish.export.c import build
 from pilotfish.export.onnx import to_onnx
-from pilotfish.policy.layers import GRU, LSTM, Activation, LayerNorm, Linear, Quantize
+from pilotfish.policy.cells import GRU, LSTM
+from pilotfish.policy.grid import Quantize
+from pilotfish.policy.layers import Activation, LayerNorm, Linear
 from pilotfish.policy.reference import Reference
 from pilotfish.targets.profile import load_target
 

@@ -19,7 +19,8 @@ from pilotfish.export.c.machine import AVX2, CORTEX_M4F
 from pilotfish.export.c.reader import read
 from pilotfish.export.c.source import generate, template
 from pilotfish.export.onnx import to_onnx
-from pilotfish.policy.layers import GRU, Linear
+from pilotfish.policy.cells import GRU
+from pilotfish.policy.layers import Linear
 from pilotfish.targets.profile import load_target
 
 RNG = np.random.default_rng(0)

@@ -19,7 +19,8 @@ from pilotfish.export.c.reader import read
 from pilotfish.export.c.source import generate
 from pilotfish.export.onnx import to_onnx
 from pilotfish.export.precision import at_precision
-from pilotfish.policy.layers import GRU, LSTM, Activation, Linear
+from pilotfish.policy.cells import GRU, LSTM
+from pilotfish.policy.layers import Activation, Linear
 from pilotfish.policy.reference import Reference
 from pilotfish.targets.profile import load_target
 

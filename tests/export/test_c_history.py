@@ -12,8 +12,9 @@ from pilotfish.export.c.operators import OPERATORS, READ_ONLY
 from pilotfish.export.c.reader import read
 from pilotfish.export.c.rewrites import rewrite
 from pilotfish.export.onnx import to_onnx
+from pilotfish.policy.cells import CfC
 from pilotfish.policy.contract import Action
-from pilotfish.policy.layers import CfC, History, Linear, state_of
+from pilotfish.policy.layers import History, Linear, state_of
 from pilotfish.policy.reference import Reference
 
 

@@ -14,7 +14,8 @@ from pilotfish.export.c.reader import read
 from pilotfish.export.c.rewrites import rewrite
 from pilotfish.export.c.source import generate
 from pilotfish.export.onnx import to_onnx
-from pilotfish.policy.layers import Activation, Affine, Clip, Linear, Quantize
+from pilotfish.policy.grid import Quantize
+from pilotfish.policy.layers import Activation, Affine, Clip, Linear
 from pilotfish.policy.reference import Reference
 from pilotfish.targets.profile import load_target
 

@@ -27,7 +27,8 @@ from pilotfish.export.c.source import generate
 from pilotfish.export.c.staircase import FUNCTIONS, Grid, staircase
 from pilotfish.export.c.toolchain import BASE_FLAGS
 from pilotfish.export.onnx import to_onnx
-from pilotfish.policy.layers import Activation, Clip, Linear, Quantize
+from pilotfish.policy.grid import Quantize
+from pilotfish.policy.layers import Activation, Clip, Linear
 from pilotfish.policy.reference import Reference, activate
 from pilotfish.targets.profile import load_target
 

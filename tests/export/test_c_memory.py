@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pilotfish.export.c.memory import BYTES, Plan, Step, last_uses, plan
 from pilotfish.export.c.ram import Ram
-from pilotfish.policy.layers import GRU
+from pilotfish.policy.cells import GRU
 
 
 @st.composite

@@ -23,7 +23,9 @@ from pilotfish.export.c.rewrites import rewrite
 from pilotfish.export.c.source import generate
 from pilotfish.export.c.toolchain import BASE_FLAGS
 from pilotfish.export.onnx import to_onnx
-from pilotfish.policy.layers import GRU, LSTM, Activation, Linear, Quantize, largest_integer
+from pilotfish.policy.cells import GRU, LSTM
+from pilotfish.policy.grid import Quantize
+from pilotfish.policy.layers import Activation, Linear, largest_integer
 from pilotfish.policy.reference import Reference
 from pilotfish.targets.profile import load_target
 

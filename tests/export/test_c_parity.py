@@ -10,7 +10,9 @@ pytest.importorskip("onnx")
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pilotfish.policy.layers import GRU, LSTM, Activation, Affine, CfC, Clip, History, LayerNorm, Linear, Quantize
+from pilotfish.policy.cells import GRU, LSTM, CfC
+from pilotfish.policy.grid import Quantize
+from pilotfish.policy.layers import Activation, Affine, Clip, History, LayerNorm, Linear
 from pilotfish.policy.reference import Reference
 
 ACTIVATIONS = (

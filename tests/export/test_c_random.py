@@ -24,22 +24,10 @@ from pilotfish.export.c.reader import read
 from pilotfish.export.c.source import generate
 from pilotfish.export.onnx import to_onnx
 from pilotfish.policy.bundle import Policy
+from pilotfish.policy.cells import GRU, LSTM, CfC
 from pilotfish.policy.contract import Action, Contract, Normalizer, Observation
-from pilotfish.policy.layers import (
-    GRU,
-    LSTM,
-    Activation,
-    Affine,
-    CfC,
-    Clip,
-    History,
-    Layer,
-    LayerNorm,
-    Linear,
-    Quantize,
-    state_of,
-    tensor_shapes,
-)
+from pilotfish.policy.grid import Quantize
+from pilotfish.policy.layers import Activation, Affine, Clip, History, Layer, LayerNorm, Linear, state_of, tensor_shapes
 from pilotfish.policy.reference import Reference
 
 _spec = importlib.util.spec_from_file_location("sanitized", Path(__file__).with_name("sanitized.py"))

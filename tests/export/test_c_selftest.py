@@ -19,7 +19,8 @@ from pilotfish.export.c import build, generate_for
 from pilotfish.export.c.firmware import build_firmware
 from pilotfish.export.c.selftest import MOST_BYTES, rows_of, selftest_files
 from pilotfish.export.onnx import to_onnx
-from pilotfish.policy.layers import GRU, LSTM, Activation, Linear
+from pilotfish.policy.cells import GRU, LSTM
+from pilotfish.policy.layers import Activation, Linear
 from pilotfish.policy.record import record_golden
 from pilotfish.targets.profile import load_target
 

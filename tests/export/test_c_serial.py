@@ -19,9 +19,10 @@ from pilotfish.export.c import build
 from pilotfish.export.c.flash_image import UF2_FAMILY_RP2040, boot_crc, flat, pieces
 from pilotfish.export.c.serial import BOARDS, build_serial, serial_beside
 from pilotfish.export.onnx import to_onnx
+from pilotfish.policy.cells import GRU
 from pilotfish.policy.guard import Guard, GuardTable
 from pilotfish.policy.guard_table import GUARD_FILE, dumped
-from pilotfish.policy.layers import GRU, Activation, Linear
+from pilotfish.policy.layers import Activation, Linear
 from pilotfish.policy.record import record_golden
 from pilotfish.policy.reference import Reference
 from pilotfish.runtime.wire_session import WireSession

@@ -19,7 +19,9 @@ from pilotfish.export.c.operators import number
 from pilotfish.export.c.reader import read
 from pilotfish.export.c.source import generate, template
 from pilotfish.export.onnx import to_onnx
-from pilotfish.policy.layers import GRU, LSTM, Activation, Clip, LayerNorm, Linear, Quantize
+from pilotfish.policy.cells import GRU, LSTM
+from pilotfish.policy.grid import Quantize
+from pilotfish.policy.layers import Activation, Clip, LayerNorm, Linear
 
 LAYOUTS = {"avx2": AVX2, "avx512": AVX512, "m4f": CORTEX_M4F, "m0": CORTEX_M0}
 WARNINGS = ["-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror", "-pedantic"]

@@ -14,7 +14,8 @@ from pilotfish.errors import GateFailed
 from pilotfish.export.build import export_policy
 from pilotfish.policy import Action, Contract, Golden, Normalizer, Observation, Policy
 from pilotfish.policy.conv import Conv2d
-from pilotfish.policy.layers import Activation, Linear, Quantize, tensor_shapes
+from pilotfish.policy.grid import Quantize
+from pilotfish.policy.layers import Activation, Linear, tensor_shapes
 from pilotfish.policy.reference import Reference
 from pilotfish.runtime.verify import verify
 from pilotfish.targets import load_target

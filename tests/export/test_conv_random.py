@@ -23,8 +23,10 @@ from pilotfish.export.c.reader import read
 from pilotfish.export.c.source import generate
 from pilotfish.export.onnx import to_onnx
 from pilotfish.policy import Action, Contract, Observation, Policy
+from pilotfish.policy.cells import GRU
 from pilotfish.policy.conv import Conv2d
-from pilotfish.policy.layers import GRU, Activation, Affine, Clip, LayerNorm, Linear, Quantize, matrix_bits, tensor_shapes
+from pilotfish.policy.grid import Quantize
+from pilotfish.policy.layers import Activation, Affine, Clip, LayerNorm, Linear, matrix_bits, tensor_shapes
 from pilotfish.policy.reference import Reference
 
 _spec = importlib.util.spec_from_file_location("sanitized", Path(__file__).with_name("sanitized.py"))

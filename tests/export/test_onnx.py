@@ -10,19 +10,9 @@ import pytest
 from pilotfish.export.build import export_policy
 from pilotfish.export.onnx import OPSET, to_onnx
 from pilotfish.policy import Action, Contract, Golden, Normalizer, Observation, Policy
-from pilotfish.policy.layers import (
-    GRU,
-    LSTM,
-    Activation,
-    Affine,
-    Clip,
-    LayerNorm,
-    Linear,
-    Quantize,
-    largest_integer,
-    matrix_bits,
-    tensor_shapes,
-)
+from pilotfish.policy.cells import GRU, LSTM
+from pilotfish.policy.grid import Quantize
+from pilotfish.policy.layers import Activation, Affine, Clip, LayerNorm, Linear, largest_integer, matrix_bits, tensor_shapes
 from pilotfish.policy.reference import Reference
 from pilotfish.targets import load_target
 

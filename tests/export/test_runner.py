@@ -13,9 +13,10 @@ import pytest
 
 from pilotfish.errors import MissingTool, Unreachable, Unsupported
 from pilotfish.policy import Golden
+from pilotfish.policy.cells import GRU
 from pilotfish.policy.guard import GuardTable
 from pilotfish.policy.guard_table import GUARD_FILE, dumped
-from pilotfish.policy.layers import GRU, Linear
+from pilotfish.policy.layers import Linear
 from pilotfish.policy.reference import Reference
 from pilotfish.runtime.guarded_session import GuardedSession
 from pilotfish.runtime.wire_session import WireSession

@@ -16,7 +16,9 @@ from pilotfish.errors import BadInput, MissingTool, Unsupported
 from pilotfish.export.build import export_policy
 from pilotfish.export.onnx import to_onnx
 from pilotfish.policy import Golden, Policy
-from pilotfish.policy.layers import GRU, LSTM, Activation, History, LayerNorm, Linear, Quantize
+from pilotfish.policy.cells import GRU, LSTM
+from pilotfish.policy.grid import Quantize
+from pilotfish.policy.layers import Activation, History, LayerNorm, Linear
 from pilotfish.policy.reference import Reference
 from pilotfish.runtime import tensorrt_engine
 from pilotfish.runtime.artifact import Artifact

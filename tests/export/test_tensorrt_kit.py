@@ -21,7 +21,9 @@ import pytest
 from pilotfish.export.build import export_policy
 from pilotfish.export.tensorrt import kit
 from pilotfish.policy import Golden, Policy
-from pilotfish.policy.layers import LSTM, Activation, Linear, Quantize
+from pilotfish.policy.cells import LSTM
+from pilotfish.policy.grid import Quantize
+from pilotfish.policy.layers import Activation, Linear
 from pilotfish.policy.reference import Reference
 from pilotfish.runtime.artifact import Artifact
 from pilotfish.targets import load_target

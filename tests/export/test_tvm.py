@@ -15,18 +15,9 @@ from hypothesis import strategies as st
 from pilotfish.errors import BadInput, MissingTool, Unsupported
 from pilotfish.export.tvm.schedule import ODD_FLOATS, Packing, columns_per_block
 from pilotfish.policy import Golden, Policy
-from pilotfish.policy.layers import (
-    GRU,
-    LSTM,
-    Activation,
-    Affine,
-    CfC,
-    Clip,
-    History,
-    LayerNorm,
-    Linear,
-    Quantize,
-)
+from pilotfish.policy.cells import GRU, LSTM, CfC
+from pilotfish.policy.grid import Quantize
+from pilotfish.policy.layers import Activation, Affine, Clip, History, LayerNorm, Linear
 from pilotfish.policy.reference import Reference
 from pilotfish.targets import host, load_target
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pilotfish.policy.layers import GRU, LSTM, Activation, Linear
+from pilotfish.policy.cells import GRU, LSTM
+from pilotfish.policy.layers import Activation, Linear
 from pilotfish.policy.reference import Reference
 from pilotfish.targets import load_target
 

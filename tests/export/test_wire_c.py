@@ -14,8 +14,9 @@ pytest.importorskip("onnx")
 from wire_host import CLOCK_HZ, DeviceChannel, compiled, observations
 
 from pilotfish.errors import Unreachable
+from pilotfish.policy.cells import GRU
 from pilotfish.policy.guard import Guard, GuardTable
-from pilotfish.policy.layers import GRU, Activation, Linear
+from pilotfish.policy.layers import Activation, Linear
 from pilotfish.policy.reference import Reference
 from pilotfish.targets.wire import frames
 from pilotfish.targets.wire.client import Client, Refused

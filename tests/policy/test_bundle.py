@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from pilotfish import sealed
 from pilotfish.errors import BadInput
 from pilotfish.policy import Action, Contract, Golden, Normalizer, Observation, Policy, Provenance
+from pilotfish.policy.cells import GRU
 from pilotfish.policy.contract import Timing
-from pilotfish.policy.layers import GRU, Activation, Linear
+from pilotfish.policy.layers import Activation, Linear
 
 
 def small(golden: bool = True, seed: int = 0) -> Policy:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from pilotfish.errors import BadInput
 from pilotfish.policy import Action, Contract, Observation, Policy
-from pilotfish.policy.layers import GRU, Activation, Linear, largest_integer, matrix_bits, tensor_shapes
+from pilotfish.policy.cells import GRU
+from pilotfish.policy.layers import Activation, Linear, largest_integer, matrix_bits, tensor_shapes
 
 torch = pytest.importorskip("torch")
 from pilotfish.policy.narrow import best_step, on_grid  # noqa: E402

@@ -8,18 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pilotfish.policy import Action, Contract, Normalizer, Observation, Policy
+from pilotfish.policy.cells import GRU, LSTM, CfC
+from pilotfish.policy.grid import Quantize
 from pilotfish.policy.layers import (
-    GRU,
-    LSTM,
     Activation,
     Affine,
-    CfC,
     Clip,
     History,
     Layer,
     LayerNorm,
     Linear,
-    Quantize,
     largest_integer,
     matrix_bits,
     tensor_shapes,

@@ -9,8 +9,9 @@ import pytest
 
 from pilotfish.errors import BadInput
 from pilotfish.policy import Action, Contract, Normalizer, Observation, Policy
+from pilotfish.policy.cells import GRU
 from pilotfish.policy.environment import check_env, make_env
-from pilotfish.policy.layers import GRU, Linear
+from pilotfish.policy.layers import Linear
 from pilotfish.policy.reference import Reference
 
 pytest.importorskip("torch")

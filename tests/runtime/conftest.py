@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 from pilotfish.policy import Action, Contract, Golden, Normalizer, Observation, Policy, Provenance, Timing
-from pilotfish.policy.layers import GRU, LSTM, Activation, Layers, Linear, Quantize, tensor_shapes
+from pilotfish.policy.cells import GRU, LSTM
+from pilotfish.policy.grid import Quantize
+from pilotfish.policy.layers import Activation, Layers, Linear, tensor_shapes
 from pilotfish.policy.reference import Reference
 from pilotfish.runtime.artifact import Artifact
 from pilotfish.targets import Target, load_target

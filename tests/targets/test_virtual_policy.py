@@ -16,8 +16,10 @@ import numpy as np
 import pytest
 
 from pilotfish.policy.bundle import Policy
+from pilotfish.policy.cells import GRU
 from pilotfish.policy.contract import Action, Contract, Observation
-from pilotfish.policy.layers import GRU, Activation, Linear, Quantize, tensor_shapes
+from pilotfish.policy.grid import Quantize
+from pilotfish.policy.layers import Activation, Linear, tensor_shapes
 from pilotfish.policy.reference import Reference
 from pilotfish.targets import load_target, shipped_targets
 from pilotfish.targets.virtual.board import VirtualBoard

@@ -12,7 +12,8 @@ pytest.importorskip("mujoco", reason="mujoco is not installed")
 
 from pilotfish.errors import BadInput
 from pilotfish.policy import Action, Contract, Normalizer, Observation, Policy, Provenance
-from pilotfish.policy.layers import LSTM, Activation, Linear
+from pilotfish.policy.cells import LSTM
+from pilotfish.policy.layers import Activation, Linear
 from pilotfish.policy.network import Network, transform_action
 from pilotfish.train import DistillConfig, network_layers
 from pilotfish.train.actor import initialize

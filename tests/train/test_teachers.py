@@ -16,7 +16,8 @@ from pilotfish.compress import compress, parse_recipe
 from pilotfish.compress.teachers import bundles_of
 from pilotfish.errors import BadInput
 from pilotfish.policy import Action, Contract, Normalizer, Observation, Policy, Provenance
-from pilotfish.policy.layers import LSTM, Linear
+from pilotfish.policy.cells import LSTM
+from pilotfish.policy.layers import Linear
 from pilotfish.policy.network import TorchPolicy
 from pilotfish.train import DistillConfig
 from pilotfish.train.actor import initialize

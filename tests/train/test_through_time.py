@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pilotfish.policy.layers import GRU, LSTM, CfC
+from pilotfish.policy.cells import GRU, LSTM, CfC
 from pilotfish.policy.network import Network
 from pilotfish.train.through_time import unroll
 

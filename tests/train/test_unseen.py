@@ -19,7 +19,9 @@ from pilotfish.compress.observes import blindfold, ignored, note_of, promised, u
 from pilotfish.compress.passes import BrokenPass, Context, Pass, PassResult, apply
 from pilotfish.errors import BadInput
 from pilotfish.policy import Action, Contract, Golden, Normalizer, Observation, Policy, Provenance
-from pilotfish.policy.layers import GRU, LSTM, Activation, CfC, History, LayerNorm, Linear, Quantize, tensor_shapes
+from pilotfish.policy.cells import GRU, LSTM, CfC
+from pilotfish.policy.grid import Quantize
+from pilotfish.policy.layers import Activation, History, LayerNorm, Linear, tensor_shapes
 from pilotfish.policy.record import record_golden
 from pilotfish.train import DistillConfig
 from pilotfish.train.distill import distill

@@ -12,7 +12,7 @@ from pilotfish.compress.search.limits import limits_of
 from pilotfish.compress.search.space import fitted
 from pilotfish.compress.search.trial import Task, attempt
 from pilotfish.errors import BadInput
-from pilotfish.policy.layers import GRU
+from pilotfish.policy.cells import GRU
 from pilotfish.policy.record import record_golden
 from pilotfish.targets import load_target
 

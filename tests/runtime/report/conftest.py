@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from pilotfish.policy import Action, Contract, Normalizer, Observation, Policy, Provenance, Timing
+from pilotfish.policy.cells import GRU
 from pilotfish.policy.contract import PassRecord
-from pilotfish.policy.layers import GRU, Activation, Linear
+from pilotfish.policy.layers import Activation, Linear
 from pilotfish.runtime.artifact import Artifact, writing_artifact
 from pilotfish.targets.profile import load_target
 
