@@ -97,7 +97,7 @@ def scope_for(machine) -> Scope:
 def compiled(functions: list[list[str]], scope: Scope, folder, flags: tuple[str, ...]) -> ctypes.CDLL:
     """Bodies that read x and write y -> a library of f0, f1 …, compiled without a warning."""
     text = "#include <stdint.h>\n#include <stddef.h>\n#define POLICY_ALIGNED\n"
-    text += definitions(scope.math, "exact")
+    text += definitions(scope.math, "exact", scope.machine.vector_floats)
     text += "\n".join(_table(name, array, comment) for name, (array, comment) in scope.tables.items())
     for index, body in enumerate(functions):
         head = f"void f{index}(const float *x, float *y);\nvoid f{index}(const float *x, float *y) {{\n"
