@@ -16,7 +16,14 @@ import pytest
 
 EXAMPLES = int(os.environ.get("PILOTFISH_EXAMPLES", "25"))
 """Of every law that does not say how many it needs."""
-hypothesis.settings.register_profile("repeatable", derandomize=True, database=None, deadline=None, max_examples=EXAMPLES)
+hypothesis.settings.register_profile(
+    "repeatable",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    max_examples=EXAMPLES,
+)
 hypothesis.settings.load_profile("repeatable")  # the same examples every time, however slow the machine
 
 STANDINS = Path(__file__).parent / "standins"
