@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from pilotfish.policy.bundle import Policy
-from pilotfish.policy.network import TorchPolicy
+from pilotfish.policy.torch_policy import TorchPolicy
 from pilotfish.train.worlds.crazyflie import CRAZYFLIE, GRAVITY_M_S2
 from pilotfish.train.worlds.quadrotor import Quadrotor
 from pilotfish.train.worlds.quadrotor_task import QuadrotorTask

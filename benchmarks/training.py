@@ -204,7 +204,8 @@ def _pilotfish(settings: dict[str, Any]) -> tuple[Callable[[int], int], Callable
 
     def act(obs: Any) -> Any:
         from pilotfish.policy.contract import Observation
-        from pilotfish.policy.network import Network, Normalize, transform_action
+        from pilotfish.policy.network import Network
+        from pilotfish.policy.torch_policy import Normalize, transform_action
 
         layers, weights, normalizer, action = learner.policy_parts()
         with torch.no_grad():

@@ -19,7 +19,8 @@ def layer_inputs(policy: Policy, golden: Golden, wanted: Collection[int]) -> dic
     Feed-forward layers see all T at once; cells and histories step through the episodes as recorded, from zero state.
     """
     torch = require("torch", "train")
-    from ..policy.network import Network, Normalize
+    from ..policy.network import Network
+    from ..policy.torch_policy import Normalize
 
     kept: dict[int, np.ndarray] = {}
     with torch.no_grad():

@@ -67,7 +67,8 @@ def _contribution(group: Group, policy: Policy, heard: dict[str, np.ndarray]) ->
 def _taylor(policy: Policy, groups: list[Group], golden: Golden, seed: int) -> Scores:
     """Squared first-order changes, estimated with random signs v: E[(a sum_k v_k dy_k/da)^2] = sum_k (a dy_k/da)^2."""
     torch = require("torch", "train")
-    from ..policy.network import Network, Normalize, transform_action
+    from ..policy.network import Network
+    from ..policy.torch_policy import Normalize, transform_action
 
     network = Network(policy.layers, policy.weights)
     action = dataclasses.replace(policy.contract.action, low=(), high=())  # a clip hides what a unit does, but not for long

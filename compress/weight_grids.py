@@ -14,7 +14,7 @@ Granularity = Literal["row", "tensor"]
 def quantized_rows(weight: np.ndarray, bits: int = 8, granularity: Granularity = "row") -> tuple[np.ndarray, np.ndarray]:
     """float32 [out, in] -> integers as int8 [out, in] and float32 scale [out]; W is about integers * scale per row.
 
-    8 bits: the largest weight of a row is the end of its grid, as in ``policy.network.int8_rows``. Fewer: the step of least
+    8 bits: the largest weight of a row is the end of its grid, as in ``policy.torch_grids.int8_rows``. Fewer: the step of least
     squared error (``policy.narrow.best_step``), which needs torch. "tensor": the same step in every row.
     """
     wide = weight.astype(np.float32)

@@ -1,4 +1,4 @@
-"""The torch twin of a policy: trainable, batched, and the float32 reference of every artifact."""
+"""The torch twin of a policy's layers: trainable, batched."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .bundle import Policy
 from .cells import GRU, LSTM, CfC
-from .contract import Action, Observation
 from .conv import Conv2d
 from .grid import Quantize
 from .hashed import places
@@ -30,49 +28,12 @@ from .layers import (
     tensor_shapes,
 )
 from .narrow import STRETCH, best_step, on_grid, stretched
+from .torch_activations import ACTIVATIONS
 from .torch_conv import convolve
+from .torch_grids import half, int8_rows, on_steps, straight_through
 
 State = tuple[Tensor, ...]
 """Recurrent tensors [B, size] in contract order; empty for feed-forward networks."""
-
-_ACTIVATIONS = {
-    "tanh": lambda x, _: torch.tanh(x),
-    "relu": lambda x, _: F.relu(x),
-    "elu": lambda x, alpha: F.elu(x, alpha),
-    "silu": lambda x, _: F.silu(x),
-    "sigmoid": lambda x, _: torch.sigmoid(x),
-    "softsign": lambda x, _: F.softsign(x),
-    "leaky_relu": lambda x, alpha: F.leaky_relu(x, alpha),
-    "gelu": lambda x, _: F.gelu(x, approximate="tanh"),
-    "selu": lambda x, _: F.selu(x),
-    "softplus": lambda x, _: F.softplus(x),
-    "mish": lambda x, _: F.mish(x),
-    "hardswish": lambda x, _: F.hardswish(x),
-}
-
-
-def _straight_through(rounded: Tensor, x: Tensor) -> Tensor:
-    """Value of ``rounded``, gradient of ``x`` (straight-through estimator, Bengio et al. 2013)."""
-    return x + (rounded - x).detach()
-
-
-def int8_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Symmetric per-row int8 grid: (q float [-127, 127], scale [rows])."""
-    scale = weight.detach().abs().amax(dim=1).clamp_min(1e-12) / 127
-    return torch.round(weight / scale[:, None]).clamp(-127, 127), scale
-
-
-def on_steps(grid: Quantize, x: Tensor) -> Tensor:
-    """x on the grid; gradients pass straight through inside it."""
-    step, zero = float(np.float32(grid.scale)), grid.zero_point
-    rounded = ((torch.round(x / step) + zero).clamp(grid.low, grid.high) - zero) * step
-    return _straight_through(rounded, x.clamp((grid.low - zero) * step, (grid.high - zero) * step))
-
-
-def half(weight: Tensor) -> Tensor:
-    """Every weight as the float16 next to it, or the largest there is, as float32."""
-    largest = torch.finfo(torch.float16).max
-    return weight.detach().clamp(-largest, largest).to(torch.float16).float()
 
 
 def _key(parameter: str) -> str:
@@ -167,11 +128,11 @@ class Network(nn.Module):
         if name in self._narrow:
             return on_grid(parameter, self._step(name), self._narrow[name])[1]
         if name in self._half:
-            return _straight_through(half(parameter), parameter)
+            return straight_through(half(parameter), parameter)
         if name not in self._int8:
             return parameter
         q, scale = int8_rows(parameter)
-        return _straight_through(q * scale[:, None], parameter)
+        return straight_through(q * scale[:, None], parameter)
 
     def _put_step(self, name: str, step: Tensor) -> None:
         """A row's step is ``step`` times e^stretch; the stretch begins at 0, so that what was loaded is what is used."""
@@ -219,7 +180,7 @@ class Network(nn.Module):
                 case Conv2d(name=name):
                     x = convolve(layer, x, self.tensor(f"{name}.weight"), self.tensor(f"{name}.bias") if layer.bias else None)
                 case Activation(function=function, alpha=alpha):
-                    x = _ACTIVATIONS[function](x, alpha)
+                    x = ACTIVATIONS[function](x, alpha)
                 case LayerNorm(name=name, size=size, epsilon=epsilon):
                     x = F.layer_norm(x, (size,), self.tensor(f"{name}.weight"), self.tensor(f"{name}.bias"), epsilon)
                 case Affine(name=name):
@@ -284,59 +245,3 @@ class Network(nn.Module):
             z = 1.7159 * torch.tanh(0.666 * linear(f"backbone{k}", z))
         gate = torch.sigmoid(linear("time_a", z) * layer.time_step + linear("time_b", z))
         return torch.tanh(linear("ff1", z)) * (1 - gate) + torch.tanh(linear("ff2", z)) * gate
-
-
-class Normalize(nn.Module):
-    """The contract's normalizer as constant buffers; the identity where there is none."""
-
-    mean: Tensor
-    inverse: Tensor
-
-    def __init__(self, observation: Observation) -> None:
-        super().__init__()
-        normalizer = observation.normalizer
-        self.clip = normalizer.clip if normalizer else None
-        self.active = normalizer is not None
-        if normalizer:
-            variance = np.asarray(normalizer.variance)
-            eps = normalizer.epsilon
-            spread = np.sqrt(variance + eps) if normalizer.epsilon_inside_sqrt else np.sqrt(variance) + eps
-            self.register_buffer("mean", torch.tensor(normalizer.mean, dtype=torch.float64).float())
-            self.register_buffer("inverse", torch.from_numpy(1 / spread).float())
-
-    def forward(self, obs: Tensor) -> Tensor:
-        if not self.active:
-            return obs
-        z = (obs - self.mean) * self.inverse
-        return z if self.clip is None else z.clamp(-self.clip, self.clip)
-
-
-def transform_action(action: Action, y: Tensor) -> Tensor:
-    """Network output y [B, size] -> action: float [B, size], or int64 [B, 1] if discrete."""
-    if action.kind == "discrete":
-        return y.argmax(dim=-1, keepdim=True)
-    a = torch.tanh(y) if action.squash == "tanh" else y
-    if action.scale:
-        a = a * torch.tensor(action.scale, dtype=y.dtype, device=y.device)
-    if action.offset:
-        a = a + torch.tensor(action.offset, dtype=y.dtype, device=y.device)
-    if action.low:
-        a = a.clamp(
-            torch.tensor(action.low, dtype=y.dtype, device=y.device),
-            torch.tensor(action.high, dtype=y.dtype, device=y.device),
-        )
-    return a
-
-
-class TorchPolicy(nn.Module):
-    """A whole policy in torch: raw obs [B, n] (and state) -> (action, next state). The float32 reference."""
-
-    def __init__(self, policy: Policy) -> None:
-        super().__init__()
-        self.contract = policy.contract
-        self.normalize = Normalize(policy.contract.observation)
-        self.network = Network(policy.layers, policy.weights)
-
-    def forward(self, obs: Tensor, state: State = ()) -> tuple[Tensor, State]:
-        y, following = self.network(self.normalize(obs), state)
-        return transform_action(self.contract.action, y), following

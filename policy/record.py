@@ -9,8 +9,8 @@ from ..errors import BadInput
 from .bundle import Policy
 from .environment import check_env, make_env, to_env_action
 from .golden import Golden
-from .network import TorchPolicy
 from .scene import scene_of
+from .torch_policy import TorchPolicy
 
 MAX_STEPS = 1_000_000
 

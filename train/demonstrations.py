@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from ..policy.bundle import Policy
-from ..policy.network import State, TorchPolicy
+from ..policy.network import State
 from ..policy.record import record_golden
 from ..policy.scene import Scene
+from ..policy.torch_policy import TorchPolicy
 from .environments import VectorEnv
 from .teachers import Faculty, answer_of
 

@@ -10,8 +10,8 @@ import torch
 
 from ..policy.bundle import Policy
 from ..policy.environment import check_env, make_env
-from ..policy.network import TorchPolicy
 from ..policy.scene import Scene
+from ..policy.torch_policy import TorchPolicy
 
 
 def held_out_seeds(seed: int, count: int, stream: int = 0xE7A1) -> list[int]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..policy.contract import Action
-from ..policy.network import transform_action
+from ..policy.torch_policy import transform_action
 
 
 def imitation_loss(action: Action, y: Tensor, answer: Tensor, unit: Tensor | None) -> Tensor:

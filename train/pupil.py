@@ -11,7 +11,8 @@ from torch import Tensor
 
 from ..errors import BadInput
 from ..policy.bundle import Policy
-from ..policy.network import Network, TorchPolicy
+from ..policy.network import Network
+from ..policy.torch_policy import TorchPolicy
 from .config import DistillConfig
 from .demonstrations import Demonstrations
 from .flat import Adam

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from ..policy.bundle import Policy
-from ..policy.network import TorchPolicy
 from ..policy.scene import Scene
+from ..policy.torch_policy import TorchPolicy
 from .config import DistillConfig
 from .demonstrations import Collector, Demonstrations
 from .device import one_thread, resolve_device

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from ..errors import BadInput
 from ..policy.bundle import Policy
-from ..policy.network import State, TorchPolicy, transform_action
+from ..policy.network import State
 from ..policy.scene import Scene, scene_of
+from ..policy.torch_policy import TorchPolicy, transform_action
 
 Blend = Literal["mean", "episode"]
 """How several teachers become one. mean: every state is answered by all of them, and their mean is learned. episode: every copy

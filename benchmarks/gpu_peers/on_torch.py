@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pilotfish.policy.network import TorchPolicy
+from pilotfish.policy.torch_policy import TorchPolicy
 
 from .contestant import Contestant, Refusal, Workload
 

@@ -16,8 +16,9 @@ from pilotfish.compress.quantize import QUANTIZE, Quantize
 from pilotfish.compress.weight_grids import quantized_rows
 from pilotfish.errors import BadInput
 from pilotfish.policy.layers import Activation
-from pilotfish.policy.network import TorchPolicy, int8_rows
 from pilotfish.policy.reference import Reference
+from pilotfish.policy.torch_grids import int8_rows
+from pilotfish.policy.torch_policy import TorchPolicy
 
 
 @settings(max_examples=25, deadline=None)

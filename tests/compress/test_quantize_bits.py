@@ -17,8 +17,8 @@ from pilotfish.compress.recipe import parse_recipe
 from pilotfish.compress.weight_grids import quantized_rows
 from pilotfish.errors import BadInput
 from pilotfish.policy.layers import Linear, largest_integer
-from pilotfish.policy.network import TorchPolicy
 from pilotfish.policy.reference import Reference
+from pilotfish.policy.torch_policy import TorchPolicy
 
 
 @settings(max_examples=25, deadline=None, derandomize=True)

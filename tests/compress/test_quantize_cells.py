@@ -14,8 +14,8 @@ from pilotfish.errors import BadInput
 from pilotfish.policy import Action, Contract, Observation, Policy
 from pilotfish.policy.cells import GRU, LSTM
 from pilotfish.policy.layers import Linear, tensor_shapes
-from pilotfish.policy.network import TorchPolicy
 from pilotfish.policy.reference import Reference
+from pilotfish.policy.torch_policy import TorchPolicy
 
 
 def test_grids_of_input_and_state_come_from_the_recording(make):

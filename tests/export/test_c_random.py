@@ -171,7 +171,7 @@ def follow(policy: Policy, obs: np.ndarray, runner: str) -> np.ndarray:
         return np.array([reference.act(row) for row in obs])
     if runner == "torch":
         torch = pytest.importorskip("torch")
-        from pilotfish.policy.network import TorchPolicy
+        from pilotfish.policy.torch_policy import TorchPolicy
 
         model, state = TorchPolicy(policy), tuple(torch.zeros(1, s.size) for s in contract.state)
         rows = []

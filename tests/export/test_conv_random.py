@@ -131,7 +131,7 @@ def with_weights(name: str, layers: list, size: int, out: int, rng: np.random.Ge
 
 def by_torch(policy: Policy, obs: np.ndarray) -> np.ndarray:
     torch = pytest.importorskip("torch")
-    from pilotfish.policy.network import TorchPolicy
+    from pilotfish.policy.torch_policy import TorchPolicy
 
     model, state, rows = TorchPolicy(policy), tuple(torch.zeros(1, s.size) for s in policy.contract.state), []
     with torch.no_grad():

@@ -16,7 +16,8 @@ from pilotfish.policy.layers import LAYERS, tensor_shapes
 from pilotfish.policy.reference import Reference
 
 torch = pytest.importorskip("torch")
-from pilotfish.policy.network import Network, TorchPolicy  # noqa: E402
+from pilotfish.policy.network import Network  # noqa: E402
+from pilotfish.policy.torch_policy import TorchPolicy  # noqa: E402
 
 
 @st.composite

@@ -73,7 +73,8 @@ def test_ppo_acts_as_nature_cnn(tmp_path: Path) -> None:
 
 
 def logits(policy: Policy, image: np.ndarray) -> np.ndarray:
-    from pilotfish.policy.network import Network, Normalize
+    from pilotfish.policy.network import Network
+    from pilotfish.policy.torch_policy import Normalize
 
     x = Normalize(policy.contract.observation)(torch.from_numpy(image.reshape(1, -1)))
     with torch.no_grad():

@@ -79,7 +79,7 @@ def test_the_hash_is_the_one_that_is_written_down():
 
 def test_torch_and_numpy_expand_alike_and_gradients_reach_the_store():
     torch = pytest.importorskip("torch")
-    from pilotfish.policy.network import TorchPolicy
+    from pilotfish.policy.torch_policy import TorchPolicy
 
     policy = shared_policy()
     obs = np.random.default_rng(1).normal(size=(30, 5)).astype(np.float32)

@@ -25,7 +25,8 @@ from pilotfish.policy.layers import (
 from pilotfish.policy.reference import Reference
 
 torch = pytest.importorskip("torch")
-from pilotfish.policy.network import Network, TorchPolicy  # noqa: E402
+from pilotfish.policy.network import Network  # noqa: E402
+from pilotfish.policy.torch_policy import TorchPolicy  # noqa: E402
 
 FUNCTIONS = ["tanh", "relu", "elu", "silu", "sigmoid", "softsign", "leaky_relu"]
 FUNCTIONS += ["gelu", "selu", "softplus", "mish", "hardswish"]

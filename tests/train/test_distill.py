@@ -14,7 +14,8 @@ from pilotfish.errors import BadInput
 from pilotfish.policy import Action, Contract, Normalizer, Observation, Policy, Provenance
 from pilotfish.policy.cells import LSTM
 from pilotfish.policy.layers import Activation, Linear
-from pilotfish.policy.network import Network, transform_action
+from pilotfish.policy.network import Network
+from pilotfish.policy.torch_policy import transform_action
 from pilotfish.train import DistillConfig, network_layers
 from pilotfish.train.actor import initialize
 from pilotfish.train.demonstrations import Collector
@@ -100,7 +101,7 @@ def test_a_recurrent_teachers_memory_starts_with_each_episode() -> None:
     teacher = _student(_teacher("CartPole-v1"), (LSTM("lstm", 4, 3), Linear("out", 3, 2)), seed=1)
     student = _student(teacher, network_layers(4, (4,), "tanh", False, 2))
     collector = Collector(teacher, "CartPole-v1", 2, 0.5, seed=0)
-    from pilotfish.policy.network import TorchPolicy
+    from pilotfish.policy.torch_policy import TorchPolicy
 
     data = collector.collect(TorchPolicy(student), 150, 0.5)
     again = collector.collect(TorchPolicy(student), 40, 0.0)

@@ -27,7 +27,7 @@ def test_merged_batches_equal_one_pass_over_all(seed: int, sizes: list[int], shi
 def test_what_runs_is_what_the_contract_says() -> None:
     import torch
 
-    from pilotfish.policy.network import Normalize
+    from pilotfish.policy.torch_policy import Normalize
 
     random = np.random.default_rng(0)
     normalizer = ObservationNormalizer(5, active=True)

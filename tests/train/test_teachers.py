@@ -18,7 +18,7 @@ from pilotfish.errors import BadInput
 from pilotfish.policy import Action, Contract, Normalizer, Observation, Policy, Provenance
 from pilotfish.policy.cells import LSTM
 from pilotfish.policy.layers import Linear
-from pilotfish.policy.network import TorchPolicy
+from pilotfish.policy.torch_policy import TorchPolicy
 from pilotfish.train import DistillConfig
 from pilotfish.train.actor import initialize
 from pilotfish.train.demonstrations import Collector, joined

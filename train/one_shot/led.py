@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ...policy.contract import Action, Normalizer
 from ...policy.layers import Layers, Weights
-from ...policy.network import transform_action
+from ...policy.torch_policy import transform_action
 from ..actor import network_layers
 from ..clipped_adam import ClippedAdam
 from ..config import PPOConfig

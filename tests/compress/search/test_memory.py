@@ -53,7 +53,7 @@ def test_a_candidate_with_a_cell_goes_all_the_way(tried):
 def test_what_a_student_remembers_is_computed_anew_for_every_student(forgetful):
     import torch
 
-    from pilotfish.policy.network import TorchPolicy
+    from pilotfish.policy.torch_policy import TorchPolicy
     from pilotfish.train.school import School, remembered
 
     school = School(forgetful, "CartPole-v1", "CartPole-v1", 4, 40, seed=0)
