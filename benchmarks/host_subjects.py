@@ -11,7 +11,8 @@ from boards.networks import Function, Mlp, sparse
 from peers.subject import ROWS, Subject
 
 from pilotfish.compress.passes import Context, apply
-from pilotfish.compress.quantize import QUANTIZE, Quantize
+from pilotfish.compress.quantize import QUANTIZE
+from pilotfish.compress.quantize_settings import Quantize
 from pilotfish.export.onnx import to_onnx
 from pilotfish.policy.bundle import Policy
 from pilotfish.policy.cells import GRU

@@ -12,7 +12,8 @@ from .heal import HEAL, Heal
 from .lowrank_training import LOWRANK, LowRank
 from .passes import Pass
 from .prune import PRUNE, Prune
-from .quantize import QUANTIZE, Quantize
+from .quantize import QUANTIZE
+from .quantize_settings import Quantize
 from .sharing import HASH, TIE, Hash, Tie
 from .shrink import SHRINK, Shrink
 from .trim import TRIM, Trim

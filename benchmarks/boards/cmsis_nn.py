@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pilotfish.compress.quantize import activation_grid
+from pilotfish.compress.calibration import activation_grid
 
 from .foreign import Foreign, find_sources
 from .networks import Mlp

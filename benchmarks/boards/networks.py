@@ -9,7 +9,8 @@ from typing import Literal
 import numpy as np
 
 from pilotfish.compress.passes import Context, apply
-from pilotfish.compress.quantize import QUANTIZE, Quantize
+from pilotfish.compress.quantize import QUANTIZE
+from pilotfish.compress.quantize_settings import Quantize
 from pilotfish.policy.bundle import Policy
 from pilotfish.policy.contract import Action, Contract, Observation
 from pilotfish.policy.golden import Golden

@@ -10,7 +10,8 @@ import pytest
 from pilotfish.compress import Context, apply
 from pilotfish.compress.activations import layer_inputs
 from pilotfish.compress.calibration import activation_grid, activation_range, per_channel
-from pilotfish.compress.quantize import QUANTIZE, Quantize
+from pilotfish.compress.quantize import QUANTIZE
+from pilotfish.compress.quantize_settings import Quantize
 from pilotfish.compress.replay import Replay
 from pilotfish.errors import BadInput
 from pilotfish.policy.grid import Quantize as Grid

@@ -18,7 +18,7 @@ from pilotfish.compress.fold import Fold
 from pilotfish.compress.heal import Heal
 from pilotfish.compress.observes import blindfold
 from pilotfish.compress.prune import Prune
-from pilotfish.compress.quantize import Quantize
+from pilotfish.compress.quantize_settings import Quantize
 from pilotfish.compress.sharing import Tie
 from pilotfish.compress.shrink import Shrink
 from pilotfish.compress.signals import matrix_inputs

@@ -10,7 +10,8 @@ import pytest
 from pilotfish.compress import Context, apply
 from pilotfish.compress.activations import layer_inputs
 from pilotfish.compress.equalize import equalized, places
-from pilotfish.compress.quantize import QUANTIZE, Quantize
+from pilotfish.compress.quantize import QUANTIZE
+from pilotfish.compress.quantize_settings import Quantize
 from pilotfish.compress.replay import Replay
 from pilotfish.policy.layers import Activation, Affine, Linear
 from pilotfish.policy.reference import Reference

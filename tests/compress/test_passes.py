@@ -12,7 +12,7 @@ from pydantic.dataclasses import dataclass
 from pilotfish.compress import PASSES, BrokenPass, Context, apply, summary
 from pilotfish.compress.passes import STRICT, Pass, PassResult, Promise, Requirement, named
 from pilotfish.compress.prune import Prune
-from pilotfish.compress.quantize import Quantize
+from pilotfish.compress.quantize_settings import Quantize
 from pilotfish.errors import BadInput
 
 

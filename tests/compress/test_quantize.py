@@ -12,7 +12,8 @@ from pilotfish.compress import Context, apply
 from pilotfish.compress.activations import layer_inputs
 from pilotfish.compress.calibration import activation_grid, whole
 from pilotfish.compress.matrices import dense
-from pilotfish.compress.quantize import QUANTIZE, Quantize
+from pilotfish.compress.quantize import QUANTIZE
+from pilotfish.compress.quantize_settings import Quantize
 from pilotfish.compress.weight_grids import quantized_rows
 from pilotfish.errors import BadInput
 from pilotfish.policy.layers import Activation

@@ -12,7 +12,8 @@ from pilotfish.compress import Context, apply
 from pilotfish.compress.heal import HEAL, Heal
 from pilotfish.compress.matrices import dense, pruned_masks
 from pilotfish.compress.prune import PRUNE, Prune
-from pilotfish.compress.quantize import QUANTIZE, Quantize
+from pilotfish.compress.quantize import QUANTIZE
+from pilotfish.compress.quantize_settings import Quantize
 from pilotfish.compress.recipe import parse_recipe
 from pilotfish.compress.weight_grids import quantized_rows
 from pilotfish.errors import BadInput

@@ -8,7 +8,8 @@ import torch
 
 from pilotfish.compress import Context, apply
 from pilotfish.compress.activations import layer_inputs
-from pilotfish.compress.quantize import QUANTIZE, Quantize
+from pilotfish.compress.quantize import QUANTIZE
+from pilotfish.compress.quantize_settings import Quantize
 from pilotfish.compress.replay import Replay
 from pilotfish.errors import BadInput
 from pilotfish.policy import Action, Contract, Observation, Policy

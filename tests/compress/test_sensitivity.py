@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from pilotfish.compress import Context, apply
-from pilotfish.compress.quantize import QUANTIZE, Quantize
+from pilotfish.compress.quantize import QUANTIZE
+from pilotfish.compress.quantize_settings import Quantize
 from pilotfish.compress.replay import Replay
 from pilotfish.compress.sensitivity import WIDTHS, choose_bits, sensitivity
 from pilotfish.compress.weight_grids import quantized_rows
