@@ -28,7 +28,7 @@ from .multiway import (
     within,
 )
 from .passes import STRICT, Context, Pass, PassResult, Promise
-from .requirements import float_weights, recorded
+from .requirements import float_weights, recorded, within_tolerance
 from .signals import matrix_inputs
 from .tensors import SWEEPS, channel_root, decompose_cp
 from .tensors import Cp as Factors
@@ -206,11 +206,6 @@ def _asked(part: Decomposition, rank: int) -> int:
     return rank
 
 
-def _beyond_tolerance(_: Policy, result: PassResult, config: Cp) -> str:
-    error = result.changed.get("action_error", 0.0)
-    return f"{error}" if config.tolerance is not None and error > config.tolerance else ""
-
-
 CP = Pass(
     "cp",
     Cp,
@@ -218,6 +213,6 @@ CP = Pass(
     requires=(an_image, float_weights),
     ensures=(
         Promise("a decomposed layer is smaller than it was", not_smaller),
-        Promise("the action changes by no more than was tolerated", _beyond_tolerance),
+        within_tolerance,
     ),
 )

@@ -12,7 +12,7 @@ from ..policy import Policy
 from .lowrank import chosen_matrices, decompose, largest_useful_rank, rank_for_energy, split, splittable
 from .passes import STRICT, Context, Pass, PassResult, Promise, Requirement
 from .ranks import ranks_within
-from .requirements import float_weights, recorded
+from .requirements import float_weights, recorded, within_tolerance
 from .signals import matrix_inputs
 
 
@@ -101,11 +101,6 @@ def _has_matrices(policy: Policy, _: Factorize, __: Context) -> None:
         raise BadInput(where, expected="at least one linear layer, GRU or LSTM", found="none that is not in factors already")
 
 
-def _beyond_tolerance(_: Policy, result: PassResult, config: Factorize) -> str:
-    error = result.changed.get("action_error", 0.0)
-    return f"{error}" if config.tolerance is not None and error > config.tolerance else ""
-
-
 FACTORIZE = Pass(
     "factorize",
     Factorize,
@@ -113,6 +108,6 @@ FACTORIZE = Pass(
     requires=(Requirement("there is a linear layer, a GRU or an LSTM", _has_matrices), float_weights),
     ensures=(
         Promise("a factorized layer is smaller than it was", _smaller),
-        Promise("the action changes by no more than was tolerated", _beyond_tolerance),
+        within_tolerance,
     ),
 )

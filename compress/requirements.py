@@ -1,4 +1,4 @@
-"""Requirements that more than one pass states."""
+"""Requirements and promises that more than one pass states."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..policy.environment import check_env, make_env
 from ..policy.layers import Linear
 from ..policy.scene import scene_of
 from .matrices import on_any_grid
-from .passes import Context, Requirement
+from .passes import Context, PassResult, Promise, Requirement
 
 
 def _float_weights(policy: Policy, config: Any, _: Context) -> None:
@@ -47,6 +47,11 @@ def _environment(policy: Policy, config: Any, context: Context) -> None:
         env.close()
 
 
+def _beyond_tolerance(_: Policy, result: PassResult, config: Any) -> str:
+    error = result.changed.get("action_error", 0.0)
+    return f"{error}" if config.tolerance is not None and error > config.tolerance else ""
+
+
 def recorded(policy: Policy, kind: str, context: Context) -> Golden:
     """The observations recorded in the environment on which ranges are calibrated; never random ones.
 
@@ -69,3 +74,4 @@ linear_layers: Requirement[Any] = Requirement("there is at least one linear laye
 environment: Requirement[Any] = Requirement(
     "there is an environment of the policy's observation and action, unless told to do without", _environment, early=True
 )
+within_tolerance: Promise[Any] = Promise("the action changes by no more than was tolerated", _beyond_tolerance)

@@ -31,7 +31,7 @@ from .multiway import (
 )
 from .passes import STRICT, Context, Pass, PassResult, Promise
 from .ranks import ladder
-from .requirements import float_weights, recorded
+from .requirements import float_weights, recorded, within_tolerance
 from .signals import matrix_inputs
 from .tensors import Tucker as Factors
 from .tensors import channel_root, decompose_tucker, spectra, truncation_errors
@@ -211,11 +211,6 @@ def _asked(part: Decomposition, config: Tucker) -> tuple[int, int] | None:
     return config.ranks
 
 
-def _beyond_tolerance(_: Policy, result: PassResult, config: Tucker) -> str:
-    error = result.changed.get("action_error", 0.0)
-    return f"{error}" if config.tolerance is not None and error > config.tolerance else ""
-
-
 TUCKER = Pass(
     "tucker",
     Tucker,
@@ -223,6 +218,6 @@ TUCKER = Pass(
     requires=(an_image, float_weights),
     ensures=(
         Promise("a decomposed layer is smaller than it was", not_smaller),
-        Promise("the action changes by no more than was tolerated", _beyond_tolerance),
+        within_tolerance,
     ),
 )
