@@ -14,7 +14,8 @@ from ..contract import Provenance
 from .assemble import assemble
 from .onnx_check import check_against_onnxruntime
 from .onnx_constants import fold, tensor_array
-from .onnx_ops import Node, Probabilities, apply
+from .onnx_node import Node
+from .onnx_ops import Probabilities, apply
 from .onnx_recurrent import StateIn
 from .signal import Choice, Misfit, Signal, StateOut
 from .source import Source

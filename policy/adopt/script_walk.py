@@ -16,7 +16,9 @@ import numpy as np
 
 from ..cells import GRU, LSTM
 from .script_code import ScriptCode, family
-from .script_ops import OPERATORS, Buffer, plain, recurrent
+from .script_ops import OPERATORS
+from .script_recurrent import recurrent
+from .script_values import Buffer, plain
 from .signal import Misfit
 from .torch_archive import TorchArchive
 from .unpickler import Record

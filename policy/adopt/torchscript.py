@@ -12,7 +12,7 @@ from .archive import Archive
 from .assemble import assemble
 from .deployment import Deployment, read_deployment
 from .script_code import ScriptCode, family
-from .script_ops import Buffer, StateIn, plain
+from .script_values import Buffer, StateIn, plain
 from .script_walk import Module, Walk
 from .signal import Choice, Misfit, Signal, StateOut, WidthFound
 from .source import Source
