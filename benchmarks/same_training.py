@@ -145,7 +145,7 @@ def _ours(env: str, hidden: tuple[int, ...], steps: int, data: dict[str, np.ndar
     apart = np.abs(ours[:, : data["obs"].shape[1]] - data["obs"]).max(1)
     print(f"after {steps - STARTS} updates, one after each of {steps - STARTS} steps that followed {STARTS} random ones")
     for at in sorted({0, STARTS // 2, *(STARTS + (steps - STARTS) * part // 4 for part in range(4)), steps - 1}):
-        print(f"  observation {at}: {apart[at]:.1g} apart")
+        print(f"  observations up to number {at}: {apart[: at + 1].max():.1g} apart at most")
     for name, flat in networks.items():
         moved, apart = (last[name] - first[name]).norm().item(), (last[name] - flat.value).norm().item()
         print(f"  {name}: moved {moved:.4g}, {apart:.1g} apart ({apart / moved:.1g} of it)")
